@@ -1,0 +1,56 @@
+# Two commands do everything on a fresh Debian machine with a Rust toolchain:
+#   make cluster   install what is missing, build, start three nodes on loopback
+#   make test      the same set-up, then the tests
+# The rest is for those who work on Oarlock. `make help` lists it.
+
+SHELL := /bin/bash
+# Outside of the checkout, so that RocksDB is compiled once and every clone reuses it.
+export CARGO_TARGET_DIR ?= $(HOME)/.cache/oarlock/target
+BIN := $(CARGO_TARGET_DIR)/release
+CARGO_FLAGS := --release --locked
+
+.PHONY: help setup build cluster stop test quick fmt lint doc sim soak bench conformance clean
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: ## install the packages that a bare Debian lacks
+	@./deploy/setup.sh
+
+build: setup ## build oarlockd and oarlock
+	cargo build $(CARGO_FLAGS) -p oarlock-server -p oarlock-cli
+
+cluster: build ## start three nodes on loopback and say how to talk to them
+	@./deploy/cluster.sh start $(BIN)
+
+stop: ## stop the nodes that `make cluster` started
+	@./deploy/cluster.sh stop $(BIN)
+
+test: setup ## every test that belongs in CI
+	cargo build $(CARGO_FLAGS) --workspace
+	cargo test $(CARGO_FLAGS) --workspace --no-fail-fast
+
+quick: ## the tests of the state machine alone
+	cargo test $(CARGO_FLAGS) -p oarlock-state
+
+fmt: ## rewrite the formatting
+	cargo fmt --all
+
+lint: setup ## formatting and clippy, read-only
+	cargo fmt --all --check
+	cargo clippy $(CARGO_FLAGS) --workspace --all-targets -- -D warnings
+
+doc: setup ## the API documentation
+	cargo doc $(CARGO_FLAGS) --workspace --no-deps
+
+sim: setup ## two thousand fresh seeds of the simulator
+	cargo run $(CARGO_FLAGS) -p oarlock-tests --bin sim -- --count 2000
+
+soak: setup ## the simulator for hours: make soak MINUTES=240
+	cargo run $(CARGO_FLAGS) -p oarlock-tests --bin sim -- --minutes $(or $(MINUTES),120)
+
+bench: build ## first figures against a fresh three-node cluster
+	@./bench/first_figures.sh $(BIN)
+
+clean: ## remove what the build made (RocksDB will be compiled again)
+	cargo clean

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Installs what a bare Debian with a Rust toolchain lacks to build Oarlock. Does nothing, and asks
+# for no rights, when everything is there.
+set -euo pipefail
+
+missing=()
+need() { # command-or-test, package
+  if ! eval "$1" >/dev/null 2>&1; then missing+=("$2"); fi
+}
+need "command -v c++" g++
+need "command -v make" make
+need "command -v protoc" protobuf-compiler # the raft crate's schemas are compiled with it
+need "ls /usr/lib/llvm-*/lib/libclang*.so* /usr/lib/*/libclang*.so*" libclang-dev # RocksDB's bindings
+need "command -v curl" curl
+
+if [ ${#missing[@]} -gt 0 ]; then
+  echo "installing: ${missing[*]}"
+  if [ "$(id -u)" -eq 0 ]; then sudo=; else sudo=sudo; fi
+  export DEBIAN_FRONTEND=noninteractive
+  $sudo apt-get update -qq
+  $sudo apt-get install -y -qq --no-install-recommends "${missing[@]}"
+fi
+if ! command -v cargo >/dev/null; then
+  echo "cargo is not on the PATH; install a Rust toolchain (1.95 or later) first" >&2
+  exit 1
+fi

@@ -1,0 +1,26 @@
+//! Schemas and the code generated from them, nothing else.
+//!
+//! [`v1`] is the native API. [`internal::log`] is what the log holds on disk, [`internal::peer`]
+//! what travels between members. See `README.md` of this crate for who may change what.
+
+#![allow(missing_docs, clippy::all, reason = "generated code; the schemas carry the comments")]
+
+/// The native client API.
+pub mod v1 {
+    tonic::include_proto!("oarlock.v1");
+}
+
+/// Formats that no client sees.
+pub mod internal {
+    /// What the log holds.
+    pub mod log {
+        tonic::include_proto!("oarlock.internal.log");
+    }
+    /// What travels between members.
+    pub mod peer {
+        tonic::include_proto!("oarlock.internal.peer");
+    }
+}
+
+/// The encoded descriptor set of every schema, for gRPC reflection.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

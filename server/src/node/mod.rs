@@ -1,0 +1,18 @@
+//! A node without its clocks, disks, sockets and threads.
+//!
+//! ```text
+//!   Input ──►  Driver  ── ToApplier ──►  Applier  ──►  Output
+//!             (Replica,   ◄─ ToDriver ──  (Machine, StateStore, sessions,
+//!              forwarding,                 waiters, watches)
+//!              read index)
+//! ```
+//!
+//! [`core::Core`] steps both halves on one thread: the *compact* arrangement and the simulator. The
+//! *spread* arrangement gives each a thread; the halves share nothing and exchange the two message
+//! types. Both are driven alike: `input` as often as there is something, then one `round`, then
+//! take the outputs.
+//!
+//! Modules in reading order: [`request`], `core`, `driver`, `applier`, and what the applier owns.
+
+pub mod io;
+pub mod request;

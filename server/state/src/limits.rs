@@ -1,0 +1,43 @@
+//! Every bound of the state in one place, with the relations between them proven at compile time.
+
+/// Bytes in a key or a znode's path.
+pub const KEY_BYTES_MAX: usize = 16 * 1024;
+/// Bytes in a value. etcd's default request limit is 1.5 MiB; a value may be all of it.
+pub const VALUE_BYTES_MAX: usize = 1536 * 1024;
+/// Bytes in a znode's access list.
+pub const ACL_BYTES_MAX: usize = 64 * 1024;
+/// Longest time to live of a znode, in milliseconds: ZooKeeper's 40 bits.
+pub const TTL_MS_MAX: u64 = (1 << 40) - 1;
+/// Bytes in one proposal, as the log stores it.
+pub const PROPOSAL_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Operations and comparisons in one transaction, nested ones included.
+pub const TXN_OPS_MAX: usize = 1024;
+/// How deep transactions may be nested.
+pub const TXN_DEPTH_MAX: usize = 8;
+/// Bytes that one read gathers unless a smaller budget is asked for.
+pub const RANGE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Records that one delete by range may remove; above it the caller must page.
+pub const DELETE_RANGE_KEYS_MAX: usize = 1_000_000;
+/// Unacknowledged writes that a session's window holds.
+pub const WINDOW: u64 = 4096;
+/// Bytes of a remembered outcome; results above it are left out of the memory.
+pub const OUTCOME_BYTES_MAX: usize = 1024;
+/// Milliseconds for which the outcomes of an ended session are kept.
+pub const OUTCOME_RETENTION_MS: u64 = 15 * 60 * 1000;
+/// Longest retention of an idempotency key, in milliseconds.
+pub const IDEMPOTENCY_RETENTION_MS_MAX: u64 = 24 * 60 * 60 * 1000;
+/// Bytes in an idempotency key.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 256;
+/// Shortest session timeout, in milliseconds.
+pub const SESSION_TIMEOUT_MS_MIN: u64 = 500;
+/// Longest session timeout, in milliseconds: 30 days.
+pub const SESSION_TIMEOUT_MS_MAX: u64 = 30 * 24 * 60 * 60 * 1000;
+/// Guards on one proposal.
+pub const GUARDS_MAX: usize = 64;
+/// Sessions named by one touch or expiry entry.
+pub const SESSIONS_PER_ENTRY_MAX: usize = 4096;
+/// Remembered outcomes purged by one entry, so that no entry is slow.
+pub const PURGES_PER_ENTRY_MAX: usize = 256;
+
+const _: () = assert!(VALUE_BYTES_MAX + KEY_BYTES_MAX + ACL_BYTES_MAX < PROPOSAL_BYTES_MAX);
+const _: () = assert!(SESSION_TIMEOUT_MS_MIN < SESSION_TIMEOUT_MS_MAX);
