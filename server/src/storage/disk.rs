@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use super::real_disk::RealDisk;
+
 /// A directory of files. The real one is the operating system's; the simulator's loses unsynced
 /// writes, tears them, flips bits, fills up and fails syncs.
 ///

@@ -16,10 +16,14 @@
 use bytes::Bytes;
 use raft::eraftpb::{Entry, HardState};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 pub mod disk;
+pub mod log;
+#[cfg(test)]
+mod fault_disk;
+mod real_disk;
 
 /// Local storage failed. The node stops.
 #[derive(Debug, Error)]
@@ -63,6 +67,19 @@ pub enum StorageError {
 
 /// Result of a storage operation.
 pub type StorageResult<T> = Result<T, StorageError>;
+
+/// What to do with a member whose disk lies. The others hold the data.
+const REPLACE_MEMBER: &str = "This copy cannot be trusted and nothing was changed. Keep the directory for \
+    analysis, remove this member from the cluster, and add it anew with an empty data directory; if it is \
+    the only member, restore a saved snapshot";
+
+fn io_error(action: &'static str, path: &Path, source: std::io::Error) -> StorageError {
+    StorageError::Io { action, path: path.to_path_buf(), source }
+}
+
+fn damaged(path: &Path, offset: u64, what: impl Into<String>) -> StorageError {
+    StorageError::Damaged { path: path.to_path_buf(), offset, what: what.into(), advice: REPLACE_MEMBER }
+}
 
 /// The Raft log and hard state.
 ///
