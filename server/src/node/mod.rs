@@ -14,5 +14,7 @@
 //!
 //! Modules in reading order: [`request`], `core`, `driver`, `applier`, and what the applier owns.
 
+pub mod handle;
 pub mod io;
+pub mod mailbox;
 pub mod request;
