@@ -28,6 +28,7 @@ pub mod event;
 pub mod ids;
 pub mod keys;
 pub mod limits;
+pub mod machine;
 pub mod tree;
 pub mod view;
 
@@ -35,5 +36,6 @@ pub use command::{
     Command, Entry, EntryBody, Outcome, Proposal, Query, Rejection, Reply,
 };
 pub use event::{Cause, Event, EventKind};
+pub use machine::{Applied, DigestCheck, LoadError, Machine, SessionChange};
 pub use ids::{Index, NodeId, ProposalId, RequestId, Revision, SessionId, Term};
 pub use view::{MemoryView, Mutation, View};

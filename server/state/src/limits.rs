@@ -38,6 +38,16 @@ pub const GUARDS_MAX: usize = 64;
 pub const SESSIONS_PER_ENTRY_MAX: usize = 4096;
 /// Remembered outcomes purged by one entry, so that no entry is slow.
 pub const PURGES_PER_ENTRY_MAX: usize = 256;
+/// Bytes of a key that a remembered refusal keeps; longer ones are cut, as they only inform.
+pub const OUTCOME_KEY_BYTES_MAX: usize = 256;
+/// Bytes in the name of who opened a session.
+pub const PRINCIPAL_BYTES_MAX: usize = 1024;
+/// Bytes that describe one member.
+pub const MEMBER_BYTES_MAX: usize = 16 * 1024;
+/// The state's digest is remembered at each index that is a multiple of this.
+pub const DIGEST_EVERY: u64 = 1024;
+/// Digests remembered.
+pub const DIGESTS_KEPT: usize = 16;
 
 const _: () = assert!(VALUE_BYTES_MAX + KEY_BYTES_MAX + ACL_BYTES_MAX < PROPOSAL_BYTES_MAX);
 const _: () = assert!(SESSION_TIMEOUT_MS_MIN < SESSION_TIMEOUT_MS_MAX);

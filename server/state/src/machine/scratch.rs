@@ -1,0 +1,333 @@
+//! Where an entry's changes live until they are handed over: an overlay on the view.
+//!
+//! Every reader inside one apply, the tree's included, reads through [`Scratch`] (it is a
+//! [`View`]) and so sees what was done earlier in the same entry. A proposal that is refused is
+//! undone by [`Scratch::undo`]; what was kept stays for the following proposals.
+//!
+//! How a change of data is made:
+//! 1. [`Scratch::change`] gives the transaction's revision and the position of this change in it;
+//! 2. [`Scratch::put`], [`Scratch::delete`] change records;
+//! 3. [`Scratch::record`] makes the event of that position and writes it into history.
+
+use crate::digest::Sum;
+use crate::event::{Cause, Event, EventKind, Keyspace};
+use crate::ids::{Revision, SessionId};
+use crate::keys;
+use crate::machine::counters::Counters;
+use crate::machine::{SessionChange, history};
+use crate::view::{Mutation, View};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+/// A record that this entry changed.
+struct Slot {
+    old: Old,
+    new: Option<Bytes>,
+}
+
+/// The record before the entry.
+enum Old {
+    /// Never looked at: the record does not count in the digest.
+    Unread,
+    Known(Option<Bytes>),
+}
+
+/// The changes of one entry so far, over the state before it.
+pub(crate) struct Scratch<'v> {
+    view: &'v dyn View,
+    slots: BTreeMap<Bytes, Slot>,
+    /// Keys changed by the present proposal, oldest first, with what the overlay held for each:
+    /// `None` when it had no slot.
+    undo: Vec<(Bytes, Option<Option<Bytes>>)>,
+    /// The counters as they will be after what was done so far.
+    pub(crate) counters: Counters,
+    before: Before,
+    /// Position of the next change in the open transaction; `None` while it has changed nothing.
+    sub: Option<u32>,
+    cause: Cause,
+    actor: SessionId,
+    events: Vec<Event>,
+    sessions: Vec<SessionChange>,
+}
+
+/// What [`Scratch::undo`] goes back to.
+#[derive(Clone, Copy)]
+struct Before {
+    counters: Counters,
+    events: usize,
+    sessions: usize,
+}
+
+/// What an entry did.
+pub(super) struct Finished {
+    pub(super) counters: Counters,
+    pub(super) events: Vec<Event>,
+    pub(super) sessions: Vec<SessionChange>,
+    pub(super) mutations: Vec<Mutation>,
+}
+
+impl<'v> Scratch<'v> {
+    /// An overlay without changes.
+    pub(crate) fn new(view: &'v dyn View, counters: Counters) -> Self {
+        Self {
+            view,
+            slots: BTreeMap::new(),
+            undo: Vec::new(),
+            counters,
+            before: Before { counters, events: 0, sessions: 0 },
+            sub: None,
+            cause: Cause::Request,
+            actor: SessionId(0),
+            events: Vec::new(),
+            sessions: Vec::new(),
+        }
+    }
+
+    /// Begins a proposal: from here on everything can be undone.
+    pub(crate) fn begin(&mut self, actor: SessionId) {
+        self.undo.clear();
+        self.before = Before {
+            counters: self.counters,
+            events: self.events.len(),
+            sessions: self.sessions.len(),
+        };
+        self.open_transaction(Cause::Request, actor);
+    }
+
+    /// Begins a transaction: its first change takes the next revision. Its events carry this cause
+    /// and session.
+    pub(crate) fn open_transaction(&mut self, cause: Cause, actor: SessionId) {
+        self.sub = None;
+        self.cause = cause;
+        self.actor = actor;
+    }
+
+    /// Makes the events that follow in this transaction carry another cause.
+    pub(crate) fn set_cause(&mut self, cause: Cause) {
+        self.cause = cause;
+    }
+
+    /// Takes back everything since [`begin`](Self::begin).
+    pub(crate) fn undo(&mut self) {
+        while let Some((key, held)) = self.undo.pop() {
+            match held {
+                None => {
+                    self.slots.remove(&key);
+                }
+                Some(value) => {
+                    let slot = self.slots.get_mut(&key);
+                    slot.expect("a slot is only removed by undoing what made it").new = value;
+                }
+            }
+        }
+        self.counters = self.before.counters;
+        self.events.truncate(self.before.events);
+        self.sessions.truncate(self.before.sessions);
+        self.sub = None;
+    }
+
+    /// The clamped stamp of the entry, in milliseconds since 1970.
+    pub(crate) fn stamp_ms(&self) -> u64 {
+        self.counters.stamp_ms
+    }
+
+    /// The current revision: the transaction's own once it has changed something.
+    pub(crate) fn revision(&self) -> Revision {
+        self.counters.revision
+    }
+
+    /// The revision of the last transaction before the open one.
+    pub(crate) fn settled_revision(&self) -> Revision {
+        match self.sub {
+            None => self.counters.revision,
+            Some(_) => Revision(self.counters.revision.get() - 1),
+        }
+    }
+
+    /// Takes the next position in the open transaction; the first one makes the revision.
+    pub(crate) fn change(&mut self) -> (Revision, u32) {
+        let sub = match self.sub {
+            Some(sub) => sub,
+            None => {
+                self.counters.revision = self.counters.revision.next();
+                0
+            }
+        };
+        self.sub = Some(sub + 1);
+        (self.counters.revision, sub)
+    }
+
+    /// Makes the event of a position given by [`change`](Self::change), and writes it into history
+    /// (for kv also into the index of versions).
+    pub(crate) fn record(
+        &mut self,
+        at: (Revision, u32),
+        keyspace: Keyspace,
+        key: Bytes,
+        kind: EventKind,
+        previous: Option<(Revision, u32)>,
+    ) {
+        let (revision, sub) = at;
+        if keyspace == Keyspace::Kv {
+            let put = matches!(kind, EventKind::Put { .. });
+            self.put(keys::version(&key, revision), history::encode_version(sub, put));
+        }
+        let (cause, session) = (self.cause, self.actor);
+        let event = Event { keyspace, revision, sub, key, kind, cause, session, previous };
+        self.put(keys::history(revision, sub), history::encode(&event));
+        self.events.push(event);
+    }
+
+    /// Reports a session change to whoever keeps deadlines.
+    pub(crate) fn session_changed(&mut self, change: SessionChange) {
+        self.sessions.push(change);
+    }
+
+    /// Sets the record under a full key.
+    pub(crate) fn put(&mut self, key: Bytes, value: Bytes) {
+        self.set(key, Some(value), None);
+    }
+
+    /// Removes the record under a full key.
+    pub(crate) fn delete(&mut self, key: Bytes) {
+        self.set(key, None, None);
+    }
+
+    /// As [`put`](Self::put) or [`delete`](Self::delete), for a caller that has just read the
+    /// record: spares a second look at the view.
+    pub(crate) fn replace(&mut self, key: Bytes, old: Option<Bytes>, new: Option<Bytes>) {
+        self.set(key, new, Some(old));
+    }
+
+    fn set(&mut self, key: Bytes, new: Option<Bytes>, old: Option<Option<Bytes>>) {
+        if let Some(slot) = self.slots.get_mut(&key) {
+            let held = std::mem::replace(&mut slot.new, new);
+            self.undo.push((key, Some(held)));
+            return;
+        }
+        let old = match old {
+            _ if !keys::in_digest(&key) => Old::Unread,
+            Some(old) => Old::Known(old),
+            None => Old::Known(self.view.get(&key)),
+        };
+        self.undo.push((key.clone(), None));
+        self.slots.insert(key, Slot { old, new });
+    }
+
+    /// Whether the session exists.
+    pub(crate) fn session_exists(&self, session: SessionId) -> bool {
+        session != SessionId(0) && self.get(&keys::session(session)).is_some()
+    }
+
+    /// Makes a key or znode go with a session. Session zero means none and does nothing.
+    pub(crate) fn attach(&mut self, session: SessionId, keyspace: Keyspace, key: &[u8]) {
+        if session != SessionId(0) {
+            self.put(keys::attached(session, keyspace, key), Bytes::new());
+        }
+    }
+
+    /// Undoes [`attach`](Self::attach).
+    pub(crate) fn detach(&mut self, session: SessionId, keyspace: Keyspace, key: &[u8]) {
+        if session != SessionId(0) {
+            self.delete(keys::attached(session, keyspace, key));
+        }
+    }
+
+    /// Hands over what the entry did, in key order, and settles the digest.
+    pub(super) fn finish(self) -> Finished {
+        let mut counters = self.counters;
+        let mut mutations = Vec::with_capacity(self.slots.len() + 2);
+        for (key, slot) in self.slots {
+            if let Old::Known(old) = &slot.old {
+                if *old == slot.new {
+                    continue;
+                }
+                settle(&mut counters.sum, &key, old.as_ref(), slot.new.as_ref());
+            }
+            mutations.push(Mutation { key, value: slot.new });
+        }
+        Finished { counters, events: self.events, sessions: self.sessions, mutations }
+    }
+}
+
+fn settle(sum: &mut Sum, key: &[u8], old: Option<&Bytes>, new: Option<&Bytes>) {
+    if let Some(old) = old {
+        sum.remove(key, old);
+    }
+    if let Some(new) = new {
+        sum.add(key, new);
+    }
+}
+
+impl View for Scratch<'_> {
+    fn get(&self, key: &[u8]) -> Option<Bytes> {
+        match self.slots.get(key) {
+            Some(slot) => slot.new.clone(),
+            None => self.view.get(key),
+        }
+    }
+
+    fn scan(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        reverse: bool,
+        visit: &mut dyn FnMut(&[u8], &Bytes) -> ControlFlow<()>,
+    ) {
+        if from >= to {
+            return;
+        }
+        let own = self.slots.range::<[u8], _>((
+            std::ops::Bound::Included(from),
+            std::ops::Bound::Excluded(to),
+        ));
+        if reverse {
+            merge(self.view, from, to, reverse, own.rev(), visit);
+        } else {
+            merge(self.view, from, to, reverse, own, visit);
+        }
+    }
+}
+
+/// Walks the view's records and the overlay's slots together; where both have a key the slot holds.
+fn merge<'a>(
+    view: &dyn View,
+    from: &[u8],
+    to: &[u8],
+    reverse: bool,
+    own: impl Iterator<Item = (&'a Bytes, &'a Slot)>,
+    visit: &mut dyn FnMut(&[u8], &Bytes) -> ControlFlow<()>,
+) {
+    let mut own = own.peekable();
+    let mut stopped = false;
+    view.scan(from, to, reverse, &mut |key, value| {
+        let mut hidden = false;
+        while let Some((own_key, slot)) = own.next_if(|(own_key, _)| {
+            if reverse { own_key.as_ref() >= key } else { own_key.as_ref() <= key }
+        }) {
+            hidden |= own_key.as_ref() == key;
+            if let Some(new) = &slot.new
+                && visit(own_key, new).is_break()
+            {
+                stopped = true;
+                return ControlFlow::Break(());
+            }
+        }
+        if !hidden && visit(key, value).is_break() {
+            stopped = true;
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    });
+    if stopped {
+        return;
+    }
+    for (key, slot) in own {
+        if let Some(new) = &slot.new
+            && visit(key, new).is_break()
+        {
+            return;
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! Sessions as replicated state: who there is, how often seen alive, and what goes with each.
+//!
+//! No deadline lives here. Whoever keeps deadlines learns from [`SessionChange`] and proposes an
+//! expiry, which the log refuses for a session that was touched since.
+
+use crate::codec::{Reader, Writer, damaged};
+use crate::command::{Answer, OpenSession, Rejection, ReplyBody, SessionInfo};
+use crate::event::{Cause, Keyspace};
+use crate::ids::SessionId;
+use crate::keys::{self, Space};
+use crate::limits::{
+    PRINCIPAL_BYTES_MAX, RANGE_BYTES_MAX, SESSION_TIMEOUT_MS_MAX, SESSION_TIMEOUT_MS_MIN,
+    SESSIONS_PER_ENTRY_MAX,
+};
+use crate::machine::scratch::Scratch;
+use crate::machine::{SessionChange, dedup, form, kv};
+use crate::tree;
+use crate::view::View;
+use bytes::Bytes;
+use std::ops::ControlFlow;
+
+const FORMAT: u8 = 1;
+/// Ids fit into a signed 64-bit number, which is all that etcd's and ZooKeeper's clients have.
+const ID_MAX: u64 = i64::MAX as u64;
+/// Log-chosen ids carry the stamp above this many bits of a counter.
+const COUNTER_BITS: u32 = 20;
+/// Later stamps count as this one (it is in the year 2109), so that ids never run out.
+const STAMP_MAX_MS: u64 = (1 << 42) - 1;
+const _: () = assert!(STAMP_MAX_MS << COUNTER_BITS < ID_MAX / 2 + 1);
+
+/// What is stored of a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Record {
+    pub(super) secret: [u8; 16],
+    pub(super) timeout_ms: u64,
+    pub(super) touches: u64,
+    pub(super) opened_ms: u64,
+    pub(super) principal: String,
+}
+
+impl Record {
+    pub(super) fn encode(&self) -> Bytes {
+        let mut writer = Writer::new(FORMAT, self.principal.len() + 40);
+        writer.raw(&self.secret);
+        writer.number(self.timeout_ms);
+        writer.number(self.touches);
+        writer.number(self.opened_ms);
+        writer.text(&self.principal);
+        writer.finish()
+    }
+
+    pub(super) fn decode(record: &Bytes) -> Self {
+        let mut reader = Reader::new("session", FORMAT, record);
+        let session = Self {
+            secret: reader.array(),
+            timeout_ms: reader.number(),
+            touches: reader.number(),
+            opened_ms: reader.number(),
+            principal: reader.text(),
+        };
+        reader.end();
+        session
+    }
+}
+
+fn get(view: &dyn View, session: SessionId) -> Option<Record> {
+    view.get(&keys::session(session)).map(|record| Record::decode(&record))
+}
+
+/// Begins a session.
+pub(super) fn open(work: &mut Scratch<'_>, open: &OpenSession) -> Result<ReplyBody, Rejection> {
+    form::limit("bytes of the principal's name", open.principal.len(), PRINCIPAL_BYTES_MAX)?;
+    let session = if open.id == SessionId(0) { next_id(work) } else { wished_id(work, open.id)? };
+    let timeout_ms = open.timeout_ms.clamp(SESSION_TIMEOUT_MS_MIN, SESSION_TIMEOUT_MS_MAX);
+    let record = Record {
+        secret: open.secret,
+        timeout_ms,
+        touches: 0,
+        opened_ms: work.stamp_ms(),
+        principal: open.principal.clone(),
+    };
+    work.put(keys::session(session), record.encode());
+    work.session_changed(SessionChange::Opened { session, timeout_ms });
+    Ok(ReplyBody::SessionOpened { session, timeout_ms })
+}
+
+fn wished_id(work: &mut Scratch<'_>, id: SessionId) -> Result<SessionId, Rejection> {
+    if id.get() > ID_MAX {
+        return Err(Rejection::TooLarge { what: "session id", size: id.get(), limit: ID_MAX });
+    }
+    if work.session_exists(id) {
+        return Err(Rejection::SessionExists { session: id });
+    }
+    // An earlier session of this name may be remembered still; its outcomes are not this one's.
+    dedup::forget_session(work, id);
+    Ok(id)
+}
+
+/// An id that the log never chose before. It grows with the stamp, so that a cluster restored from
+/// an older copy does not choose again what was chosen after the copy was made.
+fn next_id(work: &mut Scratch<'_>) -> SessionId {
+    let stamp = work.stamp_ms().min(STAMP_MAX_MS);
+    let mut id = work.counters.next_session.max(stamp << COUNTER_BITS).max(1);
+    // Passes over ids that clients chose themselves.
+    while work.session_exists(SessionId(id)) || dedup::is_remembered(work, SessionId(id)) {
+        id += 1;
+    }
+    work.counters.next_session = id + 1;
+    SessionId(id)
+}
+
+/// Ends a session at its owner's wish.
+pub(super) fn close(work: &mut Scratch<'_>, session: SessionId) -> Result<ReplyBody, Rejection> {
+    if !work.session_exists(session) {
+        return Err(Rejection::SessionNotFound { session });
+    }
+    end(work, session, Cause::Closed);
+    Ok(ReplyBody::Done)
+}
+
+/// Notes that sessions were seen alive. Unknown ones are passed over.
+pub(super) fn touch(
+    work: &mut Scratch<'_>,
+    sessions: &[SessionId],
+) -> Result<ReplyBody, Rejection> {
+    form::limit("number of sessions", sessions.len(), SESSIONS_PER_ENTRY_MAX)?;
+    for session in sessions {
+        let key = keys::session(*session);
+        let Some(stored) = work.get(&key) else {
+            continue;
+        };
+        let mut record = Record::decode(&stored);
+        record.touches += 1;
+        work.replace(key, Some(stored), Some(record.encode()));
+        let change = SessionChange::Touched { session: *session, touches: record.touches };
+        work.session_changed(change);
+    }
+    Ok(ReplyBody::Done)
+}
+
+/// Ends the sessions that were not touched since the leader looked. Each ends in a revision of its
+/// own, like a lease that etcd revokes.
+pub(super) fn expire(
+    work: &mut Scratch<'_>,
+    sessions: &[(SessionId, u64)],
+) -> Result<ReplyBody, Rejection> {
+    form::limit("number of sessions", sessions.len(), SESSIONS_PER_ENTRY_MAX)?;
+    let mut ended = Vec::new();
+    for (session, touches) in sessions {
+        if get(work, *session).is_some_and(|record| record.touches == *touches) {
+            end(work, *session, Cause::Expired);
+            ended.push(*session);
+        }
+    }
+    Ok(ReplyBody::Expired { ended })
+}
+
+/// Removes a session and all that hangs off it, in one revision, in key order.
+fn end(work: &mut Scratch<'_>, session: SessionId, cause: Cause) {
+    work.open_transaction(cause, session);
+    for key in attached(work, session, Keyspace::Kv, usize::MAX).keys {
+        kv::remove_attached(work, session, &key);
+    }
+    for path in attached(work, session, Keyspace::Tree, usize::MAX).keys {
+        tree::remove_ephemeral(work, &path);
+    }
+    work.delete(keys::session(session));
+    dedup::session_ended(work, session);
+    work.session_changed(SessionChange::Ended { session, cause });
+}
+
+struct Attached {
+    keys: Vec<Bytes>,
+    bytes: usize,
+}
+
+/// Keys attached to a session, in order, until their bytes reach the budget.
+fn attached(view: &dyn View, session: SessionId, keyspace: Keyspace, budget: usize) -> Attached {
+    let (from, to) = keys::attached_span(session, keyspace);
+    let mut found = Attached { keys: Vec::new(), bytes: 0 };
+    view.scan(&from, &to, false, &mut |full, _| {
+        if found.bytes >= budget {
+            return ControlFlow::Break(());
+        }
+        let (_, _, key) =
+            keys::parse_attached(full).unwrap_or_else(|| damaged("attached key", "cannot be read"));
+        found.bytes += key.len();
+        found.keys.push(key);
+        ControlFlow::Continue(())
+    });
+    found
+}
+
+fn info(view: &dyn View, session: SessionId, record: Record) -> SessionInfo {
+    let (acked_up_to, last_sequence) = dedup::progress(view, session);
+    SessionInfo {
+        session,
+        timeout_ms: record.timeout_ms,
+        touches: record.touches,
+        principal: record.principal,
+        secret: record.secret,
+        opened_ms: record.opened_ms,
+        acked_up_to,
+        last_sequence,
+        attached: Vec::new(),
+    }
+}
+
+/// What is known of one session.
+pub(super) fn query(
+    view: &dyn View,
+    session: SessionId,
+    want_attached: bool,
+) -> Result<Answer, Rejection> {
+    let record = get(view, session).ok_or(Rejection::SessionNotFound { session })?;
+    let mut info = info(view, session, record);
+    if want_attached {
+        let mut budget = RANGE_BYTES_MAX as usize;
+        for keyspace in [Keyspace::Kv, Keyspace::Tree] {
+            let found = attached(view, session, keyspace, budget);
+            budget = budget.saturating_sub(found.bytes);
+            info.attached.extend(found.keys.into_iter().map(|key| (keyspace, key)));
+        }
+    }
+    Ok(Answer::Session(info))
+}
+
+/// The sessions above an id.
+pub(super) fn list(view: &dyn View, after: SessionId, limit: u64) -> Answer {
+    let Some(first) = after.get().checked_add(1) else {
+        return Answer::Sessions { sessions: Vec::new(), more: false };
+    };
+    let mut found = Vec::new();
+    let mut more = false;
+    let from = keys::session(SessionId(first));
+    view.scan(&from, &Space::Sessions.end(), false, &mut |key, record| {
+        if found.len() as u64 >= limit {
+            more = true;
+            return ControlFlow::Break(());
+        }
+        let session =
+            keys::parse_session(key).unwrap_or_else(|| damaged("session", "its key is too short"));
+        found.push((session, Record::decode(record)));
+        ControlFlow::Continue(())
+    });
+    let sessions = found.into_iter().map(|(session, record)| info(view, session, record)).collect();
+    Answer::Sessions { sessions, more }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_record_is_pinned() {
+        let record = Record {
+            secret: *b"0123456789abcdef",
+            timeout_ms: 1,
+            touches: 2,
+            opened_ms: 3,
+            principal: "p".to_owned(),
+        };
+        assert_eq!(record.encode(), b"\x010123456789abcdef\x01\x02\x03\x01p".as_slice());
+        assert_eq!(Record::decode(&record.encode()), record);
+    }
+}
