@@ -19,11 +19,18 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
+#[cfg(test)]
+mod conformance;
 pub mod disk;
-pub mod log;
 #[cfg(test)]
 mod fault_disk;
+pub mod log;
+pub mod memory;
 mod real_disk;
+pub mod records;
+pub mod rocks;
+pub mod state;
+pub mod stream;
 
 /// Local storage failed. The node stops.
 #[derive(Debug, Error)]
