@@ -1,0 +1,171 @@
+//! Where the cluster is: a list of endpoints, of which one is in use until it fails.
+
+use crate::error::{Error, Result};
+use std::sync::Mutex;
+use std::time::Duration;
+use tonic::transport::{Channel, Endpoint};
+
+/// Largest message that is accepted from a server.
+pub(crate) const MESSAGE_BYTES_MAX: usize = 64 << 20;
+
+/// The known endpoints, and the connection in use.
+pub(crate) struct Endpoints {
+    list: Mutex<List>,
+    connect_timeout: Duration,
+}
+
+struct List {
+    urls: Vec<String>,
+    /// Position in `urls` of the endpoint in use.
+    at: usize,
+    /// Its connection. Shared by all calls; HTTP/2 interleaves them.
+    channel: Option<Channel>,
+    /// Raised whenever the endpoint in use was given up, so that many calls that saw the same
+    /// failure move on once.
+    generation: u64,
+}
+
+/// A connection, and which generation of it.
+#[derive(Clone)]
+pub(crate) struct Connection {
+    pub(crate) channel: Channel,
+    pub(crate) generation: u64,
+}
+
+impl Endpoints {
+    pub(crate) fn new(urls: Vec<String>, first: usize, connect_timeout: Duration) -> Result<Self> {
+        if urls.is_empty() {
+            return Err(Error::Invalid { message: "no endpoints were given".into() });
+        }
+        for url in &urls {
+            endpoint(url, connect_timeout)?;
+        }
+        let list = List { at: first % urls.len(), urls, channel: None, generation: 0 };
+        Ok(Self { list: Mutex::new(list), connect_timeout })
+    }
+
+    /// The connection in use, or a new one. An error means that nothing was sent anywhere.
+    pub(crate) async fn connection(&self) -> Result<Connection> {
+        let (url, generation) = {
+            let list = self.lock();
+            if let Some(channel) = &list.channel {
+                return Ok(Connection { channel: channel.clone(), generation: list.generation });
+            }
+            (list.urls[list.at].clone(), list.generation)
+        };
+        match endpoint(&url, self.connect_timeout)?.connect().await {
+            Ok(channel) => {
+                let mut list = self.lock();
+                if list.generation == generation {
+                    list.channel = Some(channel.clone());
+                }
+                Ok(Connection { channel, generation })
+            }
+            Err(error) => {
+                self.give_up(generation);
+                let reason = std::error::Error::source(&error).map_or(error.to_string(), ToString::to_string);
+                let message = format!("cannot connect to {url}: {reason}. Is the server running there?");
+                Err(Error::NotProposed { code: oarlock_proto::v1::ErrorCode::NoLeader, message })
+            }
+        }
+    }
+
+    /// A connection of its own to the next endpoint in turn, for a stream.
+    pub(crate) async fn own_connection(&self, turn: usize) -> Result<(String, Channel)> {
+        let url = {
+            let list = self.lock();
+            list.urls[(list.at + turn) % list.urls.len()].clone()
+        };
+        let channel = endpoint(&url, self.connect_timeout)?.connect().await.map_err(|error| {
+            let message = format!("cannot connect to {url}: {error}");
+            Error::NotProposed { code: oarlock_proto::v1::ErrorCode::NoLeader, message }
+        })?;
+        Ok((url, channel))
+    }
+
+    /// The endpoint of this generation does not do its duty: the next call uses another.
+    pub(crate) fn give_up(&self, generation: u64) {
+        let mut list = self.lock();
+        if list.generation == generation {
+            list.generation += 1;
+            list.at = (list.at + 1) % list.urls.len();
+            list.channel = None;
+        }
+    }
+
+    /// Takes over what the cluster says of itself, keeping the endpoint in use.
+    pub(crate) fn learn(&self, urls: Vec<String>) {
+        let valid: Vec<String> =
+            urls.into_iter().filter(|url| endpoint(url, self.connect_timeout).is_ok()).collect();
+        if valid.is_empty() {
+            return;
+        }
+        let mut list = self.lock();
+        let in_use = list.urls[list.at].clone();
+        let position = valid.iter().position(|url| *url == in_use);
+        list.urls = valid;
+        match position {
+            Some(position) => list.at = position,
+            None => {
+                // An alias or a proxy that the members do not name; it works, so it stays.
+                list.urls.push(in_use);
+                list.at = list.urls.len() - 1;
+            }
+        }
+    }
+
+    pub(crate) fn urls(&self) -> Vec<String> {
+        self.lock().urls.clone()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, List> {
+        // Nothing panics while it is held, so a poisoned lock still holds a whole list.
+        self.list.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+fn endpoint(url: &str, connect_timeout: Duration) -> Result<Endpoint> {
+    let bad = || Error::Invalid { message: format!("endpoint {url:?} is not a URL such as http://127.0.0.1:2379") };
+    let full = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
+    let endpoint = Endpoint::from_shared(full).map_err(|_| bad())?;
+    if endpoint.uri().host().is_none() || endpoint.uri().scheme_str() != Some("http") {
+        return Err(bad());
+    }
+    Ok(endpoint
+        .connect_timeout(connect_timeout)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(Duration::from_secs(5))
+        .keep_alive_timeout(Duration::from_secs(3))
+        .keep_alive_while_idle(true)
+        .initial_stream_window_size(Some(1 << 20))
+        .initial_connection_window_size(Some(8 << 20)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_a_url_is_named() {
+        let error = Endpoints::new(vec!["http//x".into()], 0, Duration::from_secs(1)).err();
+        assert!(matches!(error, Some(Error::Invalid { message }) if message.contains("http//x")));
+    }
+
+    #[test]
+    fn many_who_saw_one_failure_move_on_once() {
+        let urls = ["a:1", "b:1", "c:1"].map(String::from).to_vec();
+        let endpoints = Endpoints::new(urls, 0, Duration::from_secs(1)).expect("valid");
+        endpoints.give_up(0);
+        endpoints.give_up(0);
+        assert_eq!(endpoints.lock().at, 1);
+    }
+
+    #[test]
+    fn the_endpoint_in_use_stays_when_members_are_learnt() {
+        let urls = ["a:1", "b:1"].map(String::from).to_vec();
+        let endpoints = Endpoints::new(urls, 1, Duration::from_secs(1)).expect("valid");
+        endpoints.learn(["c:1", "b:1", "d:1"].map(String::from).to_vec());
+        assert_eq!(endpoints.lock().at, 1);
+        assert_eq!(endpoints.urls().len(), 3);
+    }
+}

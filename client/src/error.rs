@@ -1,0 +1,107 @@
+//! What can go wrong, sorted by what the caller should do.
+
+use oarlock_proto::v1;
+use prost::Message;
+use thiserror::Error;
+use tonic::Status;
+
+/// Result of a client call.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why a call did not succeed. The variants answer the one question that matters after a failure:
+/// did it happen?
+#[derive(Clone, Debug, Error)]
+pub enum Error {
+    /// It did not happen and will not. Safe to retry; the client has retried until its deadline.
+    #[error("{message}")]
+    NotProposed {
+        /// The server's reason.
+        code: v1::ErrorCode,
+        /// What happened, why, and what to do.
+        message: String,
+    },
+    /// The service decided: no. Retrying the same will not help unless the state changes.
+    #[error("{message}")]
+    Rejected {
+        /// The reason.
+        code: v1::ErrorCode,
+        /// What happened, why, and what to do.
+        message: String,
+        /// For [`v1::ErrorCode::Compacted`]: the oldest revision that can still be read; else 0.
+        oldest_revision: u64,
+    },
+    /// It may have happened, or may yet. Ask with [`Client::outcome`](crate::Client::outcome) if
+    /// the call had a name, or look at the state.
+    #[error("{message}")]
+    Unknown {
+        /// What is known.
+        message: String,
+    },
+    /// The session is gone, and everything it owned with it.
+    #[error("session {session} is lost: {cause}. What it owned was removed; open a new session")]
+    SessionLost {
+        /// Its id.
+        session: u64,
+        /// Why.
+        cause: String,
+    },
+    /// The request, or the client's configuration, makes no sense.
+    #[error("{message}")]
+    Invalid {
+        /// What is wrong with it.
+        message: String,
+    },
+}
+
+impl Error {
+    /// Whether the operation certainly had no effect.
+    pub fn had_no_effect(&self) -> bool {
+        match self {
+            Self::NotProposed { .. } | Self::Rejected { .. } | Self::Invalid { .. } => true,
+            Self::Unknown { .. } | Self::SessionLost { .. } => false,
+        }
+    }
+
+    /// The service's reason, if it gave one.
+    pub fn code(&self) -> Option<v1::ErrorCode> {
+        match self {
+            Self::NotProposed { code, .. } | Self::Rejected { code, .. } => Some(*code),
+            Self::Unknown { .. } | Self::SessionLost { .. } | Self::Invalid { .. } => None,
+        }
+    }
+
+    /// Whether a fencing token was refused.
+    pub fn is_fenced(&self) -> bool {
+        self.code() == Some(v1::ErrorCode::Fenced)
+    }
+
+    /// The typed error of a stream frame.
+    pub(crate) fn from_wire(error: v1::Error) -> Self {
+        let code = error.code();
+        let message = error.message.clone();
+        match error.certainty() {
+            v1::Certainty::NotProposed => Self::NotProposed { code, message },
+            v1::Certainty::Rejected => {
+                Self::Rejected { code, message, oldest_revision: error.oldest_revision }
+            }
+            v1::Certainty::Committed | v1::Certainty::Unknown | v1::Certainty::Unspecified => {
+                Self::Unknown { message }
+            }
+        }
+    }
+
+    /// The typed error of a call. Without the server's own word nothing is known: the connection
+    /// may have broken after the request was sent.
+    pub(crate) fn from_status(status: &Status) -> Self {
+        let wire = status.metadata().get_bin("oarlock-error-bin").and_then(|value| value.to_bytes().ok());
+        if let Some(error) = wire.and_then(|bytes| v1::Error::decode(bytes).ok()) {
+            return Self::from_wire(error);
+        }
+        match status.code() {
+            tonic::Code::InvalidArgument | tonic::Code::OutOfRange | tonic::Code::Unimplemented => {
+                Self::Invalid { message: status.message().to_owned() }
+            }
+            _ => Self::Unknown { message: format!("connection lost: {}", status.message()) },
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Where an operation goes: through any endpoint by a call of its own, or through a session.
+
+use crate::client::Client;
+use crate::error::{Error, Result};
+use crate::session::Session;
+use oarlock_proto::v1::{self, client_op::Op, kv_client::KvClient, server_item::Item};
+
+/// Where an operation goes.
+#[derive(Clone)]
+pub(crate) enum Target {
+    Client(Client),
+    Session(Session),
+}
+
+/// Largest answers are pages under the server's byte budget, which is far below this.
+pub(crate) fn kv(channel: tonic::transport::Channel) -> KvClient<tonic::transport::Channel> {
+    KvClient::new(channel)
+        .max_decoding_message_size(crate::endpoints::MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(crate::endpoints::MESSAGE_BYTES_MAX)
+}
+
+/// What a session answered in place of what was asked: a fault of the server, not of the caller.
+fn mismatch() -> Error {
+    Error::Unknown { message: "the server answered with something else than was asked".into() }
+}
+
+macro_rules! write {
+    ($name:ident, $request:ident, $response:ident, $op:ident, $method:ident) => {
+        pub(crate) async fn $name(&self, mut request: v1::$request) -> Result<v1::$response> {
+            match self {
+                Self::Client(client) => {
+                    let options = request.options.get_or_insert_default();
+                    options.idempotency = client.fresh_name();
+                    let named = options.idempotency.is_some();
+                    client
+                        .call(named, |connection| {
+                            let request = request.clone();
+                            async move { kv(connection.channel).$method(request).await }
+                        })
+                        .await
+                }
+                Self::Session(session) => {
+                    let guards = request.options.take().map_or_else(Vec::new, |options| options.guards);
+                    match session.write(Op::$op(request), guards).await? {
+                        Item::$op(response) => Ok(response),
+                        _ => Err(mismatch()),
+                    }
+                }
+            }
+        }
+    };
+}
+
+impl Target {
+    write!(put, PutRequest, PutResponse, Put, put);
+    write!(delete, DeleteRequest, DeleteResponse, Delete, delete);
+    write!(txn, TxnRequest, TxnResponse, Txn, txn);
+
+    pub(crate) async fn range(&self, request: v1::RangeRequest) -> Result<v1::RangeResponse> {
+        match self {
+            Self::Client(client) => {
+                client
+                    .call(true, |connection| {
+                        let request = request.clone();
+                        async move { kv(connection.channel).range(request).await }
+                    })
+                    .await
+            }
+            Self::Session(session) => match session.read(Op::Range(request)).await? {
+                Item::Range(response) => Ok(response),
+                _ => Err(mismatch()),
+            },
+        }
+    }
+}

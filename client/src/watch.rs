@@ -1,0 +1,250 @@
+//! Watches: changes in order, without gaps or repetitions, over every reconnection.
+
+use crate::client::Client;
+use crate::error::{Error, Result};
+use crate::types::{KeyRange, KeyValue};
+use futures::Stream;
+use oarlock_proto::v1::{self, watch_client::WatchClient, watch_frame::Kind};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+
+/// Items that wait for a slow consumer; beyond it the server waits too.
+const WAITING_MAX: usize = 128;
+/// Pause between attempts to resume somewhere.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// What a watch delivers.
+#[derive(Clone, Debug, PartialEq)]
+pub enum WatchItem {
+    /// The watch is in place: events follow from this revision on. Also after every resumption.
+    Created {
+        /// First revision that will be delivered.
+        next_revision: u64,
+    },
+    /// Changes: whole revisions, in order.
+    Events(Vec<WatchEvent>),
+    /// Nothing to tell, up to this revision.
+    Progress {
+        /// Everything up to it was delivered.
+        revision: u64,
+    },
+    /// The history that was asked for is compacted: a page of the records as they are now. Keys
+    /// that the consumer knew and that no page names were deleted. Events follow after the last.
+    Resync {
+        /// The records are of this revision.
+        revision: u64,
+        /// A page of them.
+        records: Vec<KeyValue>,
+        /// The last page.
+        last: bool,
+    },
+}
+
+/// One change of one key.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WatchEvent {
+    /// The record as the change left it. Of a delete: the key and the revision of the delete.
+    pub record: KeyValue,
+    /// Whether the key was removed.
+    pub deleted: bool,
+    /// The record before, if it was asked for and is not compacted.
+    pub previous: Option<KeyValue>,
+    /// Why.
+    pub cause: v1::watch_event::Cause,
+    /// The session that made the change, or that ended; 0 for none.
+    pub session: u64,
+}
+
+impl WatchEvent {
+    /// Whether the change created the key.
+    pub fn is_create(&self) -> bool {
+        !self.deleted && self.record.create_revision == self.record.mod_revision
+    }
+}
+
+impl From<v1::WatchEvent> for WatchEvent {
+    fn from(wire: v1::WatchEvent) -> Self {
+        Self {
+            deleted: wire.kind() == v1::watch_event::Kind::Delete,
+            cause: wire.cause(),
+            session: wire.session,
+            record: wire.record.unwrap_or_default().into(),
+            previous: wire.previous.map(Into::into),
+        }
+    }
+}
+
+/// A watch that is about to begin.
+#[must_use = "nothing happens until `start` is called"]
+pub struct WatchBuilder {
+    client: Client,
+    create: v1::WatchCreate,
+}
+
+impl Client {
+    /// Watches a key or a range: `client.watch(prefix("/services/")).start()`.
+    pub fn watch(&self, range: impl Into<KeyRange>) -> WatchBuilder {
+        let create = v1::WatchCreate { watch_id: 1, range: Some(range.into().0), ..Default::default() };
+        WatchBuilder { client: self.clone(), create }
+    }
+}
+
+impl WatchBuilder {
+    /// From this revision on. Without it: from the next change on.
+    pub fn from(mut self, revision: u64) -> Self {
+        self.create.start_revision = revision;
+        self
+    }
+
+    /// Deliver the records before, too.
+    pub fn previous(mut self) -> Self {
+        self.create.want_previous = true;
+        self
+    }
+
+    /// Leave out puts.
+    pub fn deletes_only(mut self) -> Self {
+        self.create.no_put = true;
+        self
+    }
+
+    /// Leave out deletes.
+    pub fn puts_only(mut self) -> Self {
+        self.create.no_delete = true;
+        self
+    }
+
+    /// Tell from time to time how far the watch is when nothing changes.
+    pub fn progress(mut self) -> Self {
+        self.create.want_progress = true;
+        self
+    }
+
+    /// When the history that is needed is compacted: deliver the records as they are and go on,
+    /// instead of ending with an error.
+    pub fn resync(mut self) -> Self {
+        self.create.resync = true;
+        self
+    }
+
+    /// Begins. The stream ends only with an error that retrying cannot mend, such as a compacted
+    /// start without [`resync`](Self::resync).
+    pub fn start(self) -> Watch {
+        let (items, receiver) = mpsc::channel(WAITING_MAX);
+        let follower = Follower { client: self.client, create: self.create, items };
+        Watch { items: receiver, task: tokio::spawn(follower.run()) }
+    }
+}
+
+/// A running watch: a stream of [`WatchItem`]s. Dropping it ends it.
+pub struct Watch {
+    items: mpsc::Receiver<Result<WatchItem>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Stream for Watch {
+    type Item = Result<WatchItem>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.items.poll_recv(context)
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Follows the changes over many streams.
+struct Follower {
+    client: Client,
+    /// What to ask for next; its start moves with what was delivered.
+    create: v1::WatchCreate,
+    items: mpsc::Sender<Result<WatchItem>>,
+}
+
+impl Follower {
+    async fn run(mut self) {
+        loop {
+            let error = match self.follow().await {
+                Ok(()) => return, // the consumer is gone
+                Err(error) => error,
+            };
+            let passing = match &error {
+                Error::NotProposed { .. } | Error::Unknown { .. } => true,
+                Error::Rejected { .. } | Error::SessionLost { .. } | Error::Invalid { .. } => false,
+            };
+            if !passing {
+                let _ = self.items.send(Err(error)).await;
+                return;
+            }
+            tokio::time::sleep(PAUSE.mul_f64(rand::random_range(0.5..1.5))).await;
+        }
+    }
+
+    /// Follows one stream until it breaks (an error) or the consumer goes (`Ok`).
+    async fn follow(&mut self) -> Result<()> {
+        let connection = self.client.inner.endpoints.connection().await?;
+        let generation = connection.generation;
+        let outcome = self.follow_on(connection.channel).await;
+        if outcome.is_err() {
+            self.client.inner.endpoints.give_up(generation);
+        }
+        outcome
+    }
+
+    async fn follow_on(&mut self, channel: tonic::transport::Channel) -> Result<()> {
+        let (requests, outgoing) = mpsc::channel(1);
+        let create = v1::watch_request::Request::Create(self.create.clone());
+        let broken = || Error::Unknown { message: "the watch's stream ended".into() };
+        requests.send(v1::WatchRequest { request: Some(create) }).await.map_err(|_| broken())?;
+        let mut incoming: Streaming<v1::WatchResponse> = WatchClient::new(channel)
+            .max_decoding_message_size(crate::endpoints::MESSAGE_BYTES_MAX)
+            .watch(ReceiverStream::new(outgoing))
+            .await
+            .map_err(|status| Error::from_status(&status))?
+            .into_inner();
+        loop {
+            let response = incoming.message().await.map_err(|status| Error::from_status(&status))?;
+            let kind = response.ok_or_else(broken)?.frame.and_then(|frame| frame.kind);
+            let Some(item) = kind.map(|kind| self.item(kind)).transpose()?.flatten() else { continue };
+            if self.items.send(Ok(item)).await.is_err() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Turns a frame into an item and moves the start behind what it delivers. The start moves only
+    /// with whole revisions, so that a resumption neither skips nor repeats.
+    fn item(&mut self, kind: Kind) -> Result<Option<WatchItem>> {
+        Ok(Some(match kind {
+            Kind::Created(created) => {
+                self.create.start_revision = self.create.start_revision.max(created.next_revision);
+                WatchItem::Created { next_revision: created.next_revision }
+            }
+            Kind::Events(events) => {
+                self.create.start_revision = events.through_revision + 1;
+                WatchItem::Events(events.events.into_iter().map(Into::into).collect())
+            }
+            Kind::Progress(progress) => {
+                self.create.start_revision = self.create.start_revision.max(progress.through_revision + 1);
+                WatchItem::Progress { revision: progress.through_revision }
+            }
+            Kind::Resync(page) => {
+                if page.last {
+                    self.create.start_revision = page.revision + 1;
+                }
+                let records = page.records.into_iter().map(Into::into).collect();
+                WatchItem::Resync { revision: page.revision, records, last: page.last }
+            }
+            Kind::Cancelled(cancelled) => {
+                return Err(Error::from_wire(cancelled.error.unwrap_or_default()));
+            }
+        }))
+    }
+}
