@@ -1,0 +1,15 @@
+//! The proof: a deterministic simulator of whole clusters, the properties that it checks, and
+//! clusters of real processes.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`sim`] | clusters on one thread from one seed, over the production code |
+//! | [`checks`] | one property per file, judging plain data |
+//! | [`model`] | executable specifications |
+//! | [`history`], [`watched`] | what clients and watchers saw |
+
+pub mod checks;
+pub mod history;
+pub mod model;
+pub mod sim;
+pub mod watched;
