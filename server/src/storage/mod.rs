@@ -19,8 +19,10 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
+mod checked_file;
 #[cfg(test)]
 mod conformance;
+pub mod data_dir;
 pub mod disk;
 #[cfg(test)]
 mod fault_disk;
@@ -29,6 +31,7 @@ pub mod memory;
 mod real_disk;
 pub mod records;
 pub mod rocks;
+pub mod snapshot;
 pub mod state;
 pub mod stream;
 
@@ -66,6 +69,14 @@ pub enum StorageError {
         what: String,
         /// What a person should do.
         advice: &'static str,
+    },
+    /// A committed entry is of a kind that this program does not know, so it cannot be applied.
+    #[error("log entry {index} cannot be read by this version of the program: {what}")]
+    Unreadable {
+        /// Which entry.
+        index: u64,
+        /// What is not known.
+        what: String,
     },
     /// The state's own store failed.
     #[error("state store: {0}")]

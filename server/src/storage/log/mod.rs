@@ -29,7 +29,7 @@ use self::memory::{Memory, Slot, entry_bytes};
 use self::record::{EMPTY_RECORD_BYTES, Encoder, Kind};
 use self::segment::{HEAD_BYTES, Head, Segment};
 use self::spares::Spares;
-use super::disk::Disk;
+use super::disk::{Disk, RealDisk};
 use super::{LogStore, StorageError, StorageResult, damaged, io_error};
 use raft::eraftpb::{Entry, HardState};
 use std::collections::VecDeque;
@@ -295,6 +295,18 @@ impl SegmentedLog {
                 Err(damaged(&segment.path, slot.offset.into(), format!("entry {index} does not match its checksum")))
             }
         }
+    }
+}
+
+/// Whether `dir` exists and holds a log.
+///
+/// # Errors
+/// When the directory cannot be read.
+pub fn exists(dir: &Path) -> StorageResult<bool> {
+    match RealDisk.list(dir) {
+        Ok(names) => Ok(names.iter().any(|name| segment::sequence_of(name).is_some())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(io_error("list", dir, error)),
     }
 }
 
