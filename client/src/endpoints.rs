@@ -147,8 +147,8 @@ mod tests {
 
     #[test]
     fn what_is_not_a_url_is_named() {
-        let error = Endpoints::new(vec!["http//x".into()], 0, Duration::from_secs(1)).err();
-        assert!(matches!(error, Some(Error::Invalid { message }) if message.contains("http//x")));
+        let error = Endpoints::new(vec!["ftp://x".into()], 0, Duration::from_secs(1)).err();
+        assert!(matches!(error, Some(Error::Invalid { message }) if message.contains("ftp://x")));
     }
 
     #[test]
