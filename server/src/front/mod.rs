@@ -1,0 +1,5 @@
+//! The doors: each speaks one protocol to clients and the same vocabulary to the node.
+//!
+//! A door checks form, converts, submits, converts back. No door knows another.
+
+pub mod native;
