@@ -6,7 +6,8 @@
 //! | `h` History | revision u64, sub u32 | event | no |
 //! | `v` Versions | the key [escaped](versions_of), revision u64 | sub, put or delete | no |
 //! | `t` Tree | as `tree` lays it out: a znode by path | znode | yes |
-//! | `c` Children | as `tree` lays it out: parent and name | empty | yes |
+//! | `c` Children | as `tree` lays it out: parent, 0 | the children in numbers | yes |
+//! | | as `tree` lays it out: parent, 0, name | empty | yes |
 //! | `i` Idle | as `tree` lays it out: container and TTL znodes | empty | yes |
 //! | `s` Sessions | session u64 | session | yes |
 //! | `a` Attached | session u64, keyspace byte, the key or path | empty | yes |

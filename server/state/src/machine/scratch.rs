@@ -147,15 +147,20 @@ impl<'v> Scratch<'v> {
 
     /// Takes the next position in the open transaction; the first one makes the revision.
     pub(crate) fn change(&mut self) -> (Revision, u32) {
-        let sub = match self.sub {
-            Some(sub) => sub,
-            None => {
-                self.counters.revision = self.counters.revision.next();
-                0
-            }
-        };
+        let revision = self.change_silently();
+        let sub = self.sub.unwrap_or(0);
         self.sub = Some(sub + 1);
-        (self.counters.revision, sub)
+        (revision, sub)
+    }
+
+    /// Makes the revision for a change of which watchers learn nothing: positions have no gaps, so
+    /// it takes none.
+    pub(crate) fn change_silently(&mut self) -> Revision {
+        if self.sub.is_none() {
+            self.counters.revision = self.counters.revision.next();
+            self.sub = Some(0);
+        }
+        self.counters.revision
     }
 
     /// Makes the event of a position given by [`change`](Self::change), and writes it into history
