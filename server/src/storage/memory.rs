@@ -2,13 +2,12 @@
 //! simulator and for tests.
 
 use super::records;
-use super::{BaseStore, StorageResult, io_error};
+use super::{BaseStore, StorageResult, VisitRecord, io_error};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::BufWriter;
 use std::ops::Bound::{Excluded, Included};
-use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -74,13 +73,7 @@ impl BaseStore for MemoryBase {
         Ok(self.lock().current.get(key).cloned())
     }
 
-    fn scan(
-        &self,
-        from: &[u8],
-        to: &[u8],
-        reverse: bool,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> StorageResult<()> {
+    fn scan(&self, from: &[u8], to: &[u8], reverse: bool, visit: &mut VisitRecord<'_>) -> StorageResult<()> {
         if from >= to {
             return Ok(());
         }

@@ -138,6 +138,9 @@ pub trait LogStore: Send {
     fn size_bytes(&self) -> u64;
 }
 
+/// Takes a record's key and value, and says whether to go on.
+pub type VisitRecord<'v> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'v;
+
 /// The ordered store below the overlay. One flat keyspace; keys as the state crate lays them out.
 ///
 /// # Correctness requirements
@@ -148,13 +151,7 @@ pub trait BaseStore: Send + Sync + 'static {
     /// The value of `key`.
     fn get(&self, key: &[u8]) -> StorageResult<Option<Bytes>>;
     /// Visits `[from, to)` in order, or backwards, until `visit` breaks.
-    fn scan(
-        &self,
-        from: &[u8],
-        to: &[u8],
-        reverse: bool,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> StorageResult<()>;
+    fn scan(&self, from: &[u8], to: &[u8], reverse: bool, visit: &mut VisitRecord<'_>) -> StorageResult<()>;
     /// Applies a batch atomically. `None` removes.
     fn write(&self, batch: &mut dyn Iterator<Item = (&[u8], Option<&[u8]>)>) -> StorageResult<()>;
     /// Makes earlier writes durable.
@@ -164,4 +161,10 @@ pub trait BaseStore: Send + Sync + 'static {
     fn checkpoint(&self, into: &std::path::Path) -> StorageResult<()>;
     /// Bytes on disk.
     fn size_bytes(&self) -> u64;
+}
+
+impl std::fmt::Debug for dyn BaseStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("BaseStore")
+    }
 }

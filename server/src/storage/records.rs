@@ -81,7 +81,11 @@ fn require_empty(base: &dyn BaseStore) -> StorageResult<()> {
         empty = false;
         ControlFlow::Break(())
     })?;
-    if empty { Ok(()) } else { Err(StorageError::State("records are loaded into an empty store only".into())) }
+    if empty {
+        Ok(())
+    } else {
+        Err(StorageError::State("records are loaded into an empty store only".into()))
+    }
 }
 
 /// Gathers records into frames.

@@ -5,14 +5,13 @@
 //! * Every error is fatal to the node, background errors included: RocksDB refuses writes and
 //!   flushes after one.
 
-use super::{BaseStore, REPLACE_MEMBER, StorageError, StorageResult, io_error};
+use super::{BaseStore, REPLACE_MEMBER, StorageError, StorageResult, VisitRecord, io_error};
 use bytes::Bytes;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, Error, ErrorKind,
     FlushOptions, LogLevel, Options, ReadOptions, WriteBatch, WriteOptions,
 };
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 /// Name of the column family that holds everything.
@@ -20,7 +19,7 @@ const STATE: &str = "state";
 /// File that every RocksDB directory has.
 const CURRENT: &str = "CURRENT";
 const BLOOM_BITS_PER_KEY: f64 = 10.0;
-const BLOCK_BYTES: usize = 16 << 10;
+const BLOCK_BYTES: usize = 8 << 10;
 const TABLE_BYTES: u64 = 64 << 20;
 const FIRST_LEVEL_BYTES: u64 = 256 << 20;
 /// How much is written before the kernel is asked to begin writing back, so that the sync at the
@@ -160,13 +159,7 @@ impl BaseStore for RocksBase {
         Ok(value.map(|value| Bytes::copy_from_slice(&value)))
     }
 
-    fn scan(
-        &self,
-        from: &[u8],
-        to: &[u8],
-        reverse: bool,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> StorageResult<()> {
+    fn scan(&self, from: &[u8], to: &[u8], reverse: bool, visit: &mut VisitRecord<'_>) -> StorageResult<()> {
         if from >= to {
             return Ok(());
         }

@@ -11,17 +11,19 @@
 //! store on disk is always the state after some whole number of entries, and replaying the log from
 //! there gives the same state again. Nothing is written twice that was overwritten in between.
 
+mod cache;
 mod merge;
 #[cfg(test)]
 mod tests;
 
+use self::cache::ReadCache;
 use self::merge::Merge;
 use super::{BaseStore, StorageError, StorageResult};
 use bytes::Bytes;
 use oarlock_state::{Mutation, View};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Where the base keeps the applied index. Below every space of the state, and never visited.
 pub(super) const APPLIED_KEY: &[u8] = b"\0applied";
@@ -41,13 +43,20 @@ pub struct StateOptions {
     pub freeze_bytes: usize,
     /// Records of the active overlay from which on it should be flushed.
     pub freeze_records: usize,
+    /// Bytes of values kept in memory because they were read lately.
+    pub cache_bytes: usize,
     /// Stops the node, because a view must not answer what it could not read.
     pub on_failure: fn(&StorageError) -> !,
 }
 
 impl Default for StateOptions {
     fn default() -> Self {
-        Self { freeze_bytes: 64 << 20, freeze_records: 400_000, on_failure: panic_on_failure }
+        Self {
+            freeze_bytes: 64 << 20,
+            freeze_records: 400_000,
+            cache_bytes: 128 << 20,
+            on_failure: panic_on_failure,
+        }
     }
 }
 
@@ -82,6 +91,8 @@ pub struct StateStore {
     /// The overlay frozen last. While `flushing`, it holds records that the base does not have.
     frozen: Arc<Overlay>,
     flushing: bool,
+    /// Values as they are now, whichever layer they come from.
+    cache: Mutex<ReadCache>,
     applied: u64,
     durable_applied: u64,
 }
@@ -94,14 +105,20 @@ pub struct FlushJob {
     base: Arc<dyn BaseStore>,
     overlay: Arc<Overlay>,
     applied: u64,
-    /// The overlay before, freed here because that takes long.
-    expired: Arc<Overlay>,
+    /// What nobody reads any more, freed here because that takes long.
+    expired: Box<dyn Send>,
 }
 
 /// Proof that a frozen overlay is durable.
 #[derive(Debug)]
 pub struct FlushDone {
     applied: u64,
+}
+
+impl std::fmt::Debug for FlushJob {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FlushJob").field("applied", &self.applied).finish_non_exhaustive()
+    }
 }
 
 impl FlushJob {
@@ -140,6 +157,7 @@ impl StateStore {
             active: Overlay::default(),
             frozen: Arc::default(),
             flushing: false,
+            cache: Mutex::new(ReadCache::new(options.cache_bytes)),
             applied,
             durable_applied: applied,
         })
@@ -148,7 +166,9 @@ impl StateStore {
     /// Makes the mutations of the entries up to `applied` visible. Memory only.
     pub fn write(&mut self, mutations: Vec<Mutation>, applied: u64) {
         assert!(applied >= self.applied, "entry {applied} is applied after entry {}", self.applied);
+        let cache = self.cache.get_mut().unwrap_or_else(PoisonError::into_inner);
         for mutation in mutations {
+            cache.follow(&mutation.key, mutation.value.as_ref());
             self.active.put(mutation);
         }
         self.applied = applied;
@@ -167,7 +187,8 @@ impl StateStore {
             return None;
         }
         let overlay = Arc::new(std::mem::take(&mut self.active));
-        let expired = std::mem::replace(&mut self.frozen, Arc::clone(&overlay));
+        let frozen_before = std::mem::replace(&mut self.frozen, Arc::clone(&overlay));
+        let expired = Box::new((frozen_before, self.lock_cache().take_expired()));
         self.flushing = true;
         Some(FlushJob { base: Arc::clone(&self.base), overlay, applied: self.applied, expired })
     }
@@ -210,6 +231,20 @@ impl StateStore {
         &self.base
     }
 
+    /// The value of `key` in the newest layer that has one.
+    fn look_up(&self, key: &[u8]) -> Option<Bytes> {
+        for overlay in [&self.active, &*self.frozen] {
+            if let Some(value) = overlay.records.get(key) {
+                return value.clone();
+            }
+        }
+        self.must(self.base.get(key))
+    }
+
+    fn lock_cache(&self) -> MutexGuard<'_, ReadCache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn must<T>(&self, result: StorageResult<T>) -> T {
         match result {
             Ok(value) => value,
@@ -224,19 +259,22 @@ pub(super) fn read_applied(base: &dyn BaseStore) -> StorageResult<u64> {
         return Ok(0);
     };
     let bytes: [u8; 8] = bytes[..].try_into().map_err(|_| {
-        StorageError::State(format!("its applied index has {} bytes instead of 8; the store is damaged", bytes.len()))
+        StorageError::State(format!(
+            "its applied index has {} bytes instead of 8; the store is damaged",
+            bytes.len()
+        ))
     })?;
     Ok(u64::from_be_bytes(bytes))
 }
 
 impl View for StateStore {
     fn get(&self, key: &[u8]) -> Option<Bytes> {
-        for overlay in [&self.active, &*self.frozen] {
-            if let Some(value) = overlay.records.get(key) {
-                return value.clone();
-            }
+        if let Some(value) = self.lock_cache().get(key) {
+            return Some(value);
         }
-        self.must(self.base.get(key))
+        let value = self.look_up(key)?;
+        self.lock_cache().put(Bytes::copy_from_slice(key), value.clone());
+        Some(value)
     }
 
     fn scan(

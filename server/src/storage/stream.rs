@@ -30,19 +30,23 @@ pub enum StreamError {
         source: io::Error,
     },
     /// It is something else.
-    #[error("this is no {expected}; it begins with other bytes. Choose the file that was saved by Oarlock")]
+    #[error("this is no {expected}: it begins with other bytes. Choose a file that Oarlock saved")]
     Foreign {
         /// What it should have been.
         expected: &'static str,
     },
     /// It was written by another release.
-    #[error("the snapshot has format {format}, and this release reads format {FORMAT}. Use the release that wrote it")]
+    #[error(
+        "the snapshot has format {format}, and this release reads format {FORMAT}. Use the release that wrote it"
+    )]
     Format {
         /// The format found.
         format: u32,
     },
     /// Its end is missing.
-    #[error("the snapshot ends at byte {offset}, before its end mark: it was cut off while saved or copied. Use a complete copy")]
+    #[error(
+        "the snapshot ends at byte {offset}, before its end mark: it was cut off while saved or copied. Use a complete copy"
+    )]
     Truncated {
         /// Where it ends.
         offset: u64,
@@ -104,7 +108,11 @@ pub(super) struct FrameReader<'a> {
 
 impl<'a> FrameReader<'a> {
     /// Begins to read a stream of the kind that `magic` names; `expected` names it to people.
-    pub(super) fn new(input: &'a mut dyn Read, magic: &[u8; 8], expected: &'static str) -> Result<Self, StreamError> {
+    pub(super) fn new(
+        input: &'a mut dyn Read,
+        magic: &[u8; 8],
+        expected: &'static str,
+    ) -> Result<Self, StreamError> {
         let mut reader = Self { input, chain: crc32fast::hash(magic), offset: 0 };
         let mut found = [0; 8];
         match reader.take(&mut found) {

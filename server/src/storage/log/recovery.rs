@@ -98,7 +98,8 @@ fn open_live(
         if let Some((newer, segment)) = live.front()
             && newer.sequence != sequence + 1
         {
-            let what = format!("segment {} of the log, which comes before this one, is missing", newer.sequence - 1);
+            let what =
+                format!("segment {} of the log, which comes before this one, is missing", newer.sequence - 1);
             return Err(damaged(&segment.path, 0, what));
         }
         live.push_front(open_segment(disk, path, name)?);
@@ -164,7 +165,13 @@ impl Recovered {
         Ok(())
     }
 
-    fn take(&mut self, record: Record<'_>, segment: &Segment, offset: usize, length: usize) -> StorageResult<()> {
+    fn take(
+        &mut self,
+        record: Record<'_>,
+        segment: &Segment,
+        offset: usize,
+        length: usize,
+    ) -> StorageResult<()> {
         match record.kind {
             Kind::Entry => {
                 if record.index > self.memory.next_index() {
@@ -197,7 +204,7 @@ impl Recovered {
             match record::decode(segment.seed, &bytes[offset..]) {
                 Some((later, _)) if later.durable as usize > end => {
                     let what = format!(
-                        "a record does not match its checksum although it was durable when the one at byte {offset} was written"
+                        "a record does not match its checksum but was durable when the one at byte {offset} was written"
                     );
                     return Err(damaged(&segment.path, end as u64, what));
                 }

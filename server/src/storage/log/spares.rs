@@ -30,7 +30,12 @@ struct Growing {
 
 impl Spares {
     /// Takes over the spares found in `dir`; those of another size are removed.
-    pub(super) fn open(disk: &dyn Disk, dir: &Path, names: &[PathBuf], segment_bytes: u64) -> StorageResult<Self> {
+    pub(super) fn open(
+        disk: &dyn Disk,
+        dir: &Path,
+        names: &[PathBuf],
+        segment_bytes: u64,
+    ) -> StorageResult<Self> {
         let mut spares =
             Self { dir: dir.to_path_buf(), segment_bytes, ready: Vec::new(), growing: None, named: 0 };
         for name in names {

@@ -18,7 +18,8 @@ impl SnapshotReader {
     pub fn export(&self, out: &mut dyn Write) -> Result<(), StreamError> {
         let mut writer = FrameWriter::new(out, MAGIC)?;
         let mut payload = vec![MANIFEST];
-        serde_json::to_writer(&mut payload, self.manifest()).expect("numbers, strings and lists always encode");
+        serde_json::to_writer(&mut payload, self.manifest())
+            .expect("numbers, strings and lists always encode");
         writer.frame(&payload)?;
         for (place, file) in self.manifest().files.iter().enumerate() {
             let mut position = Position { file: place as u32, offset: 0 };
@@ -55,7 +56,8 @@ pub fn import(input: &mut dyn Read, into: &Path) -> Result<Manifest, StreamError
     manifest.check(manifest.meta.cluster_id).map_err(|error| reader.refuse(error.to_string()))?;
     let unfinished = into.with_extension("unfinished");
     super::remove_dir(&unfinished)?;
-    let mut receiver = Receiver::begin(unfinished.clone(), into.to_path_buf(), manifest).map_err(stream_error)?;
+    let mut receiver =
+        Receiver::begin(unfinished.clone(), into.to_path_buf(), manifest).map_err(stream_error)?;
     let received = receive(&mut reader, &mut receiver)
         .and_then(|()| receiver.finish().map_err(|error| reader.refuse(error.to_string())));
     if received.is_err() {
@@ -83,6 +85,8 @@ fn stream_error(error: TransferError) -> StreamError {
     match error {
         TransferError::Storage(error) => StreamError::Storage(error),
         TransferError::Refused(what) => StreamError::Damaged { offset: 0, what },
-        TransferError::Gone(index) => StreamError::Damaged { offset: 0, what: format!("snapshot {index} is gone") },
+        TransferError::Gone(index) => {
+            StreamError::Damaged { offset: 0, what: format!("snapshot {index} is gone") }
+        }
     }
 }

@@ -163,7 +163,8 @@ impl SnapshotStore {
         let name = format!("{:016x}-{:016x}", meta.index, meta.term);
         let (unfinished, complete) = (format!("in-{name}"), format!("complete-{name}"));
         self.remove_all(|name| {
-            (name.starts_with("in-") && name != unfinished) || (name.starts_with("complete-") && name != complete)
+            (name.starts_with("in-") && name != unfinished)
+                || (name.starts_with("complete-") && name != complete)
         })?;
         Receiver::begin(self.dir.join(unfinished), self.dir.join(complete), manifest)
     }
@@ -253,7 +254,10 @@ impl SnapshotReader {
             return Err(TransferError::Refused(format!("it has no file {}", position.file)));
         };
         let Some(rest) = file.size.checked_sub(position.offset) else {
-            return Err(TransferError::Refused(format!("{} ends before byte {}", file.name, position.offset)));
+            return Err(TransferError::Refused(format!(
+                "{} ends before byte {}",
+                file.name, position.offset
+            )));
         };
         let mut data = vec![0; rest.min(length.min(CHUNK_BYTES_MAX) as u64) as usize];
         let path = self.state.join(&file.name);

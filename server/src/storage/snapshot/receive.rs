@@ -22,8 +22,13 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    pub(super) fn begin(unfinished: PathBuf, complete: PathBuf, manifest: Manifest) -> Result<Self, TransferError> {
-        let mut receiver = Self { unfinished, complete, manifest, position: Position::default(), current: None };
+    pub(super) fn begin(
+        unfinished: PathBuf,
+        complete: PathBuf,
+        manifest: Manifest,
+    ) -> Result<Self, TransferError> {
+        let mut receiver =
+            Self { unfinished, complete, manifest, position: Position::default(), current: None };
         if receiver.holds_same(&receiver.complete)? {
             receiver.position.file = receiver.manifest.files.len() as u32;
             return Ok(receiver);
@@ -62,7 +67,8 @@ impl Receiver {
             return refuse(format!("a chunk for {position:?} came instead of one for {:?}", self.position()));
         }
         let file = &self.manifest.files[position.file as usize];
-        if data.is_empty() || data.len() > CHUNK_BYTES_MAX || data.len() as u64 > file.size - position.offset {
+        if data.is_empty() || data.len() > CHUNK_BYTES_MAX || data.len() as u64 > file.size - position.offset
+        {
             return refuse(format!("a chunk of {} bytes does not fit into {}", data.len(), file.name));
         }
         if crc32fast::hash(data) != crc {

@@ -20,7 +20,8 @@ impl Member {
     fn new() -> Self {
         let root = tempfile::tempdir().expect("a temporary directory");
         let snapshots =
-            SnapshotStore::open(&root.path().join("snapshot"), &root.path().join("state"), CLUSTER).expect("open");
+            SnapshotStore::open(&root.path().join("snapshot"), &root.path().join("state"), CLUSTER)
+                .expect("open");
         Self { root, snapshots }
     }
 
@@ -36,7 +37,8 @@ impl Member {
     /// A state of many records that stands at `index`.
     fn with_state(index: u64) -> Self {
         let member = Self::new();
-        let base = Arc::new(RocksBase::create(&member.state_dir(), &RocksOptions::default()).expect("create"));
+        let base =
+            Arc::new(RocksBase::create(&member.state_dir(), &RocksOptions::default()).expect("create"));
         advance(&base, index, 4000);
         member
     }
@@ -122,7 +124,8 @@ fn an_install_is_completed_after_a_crash_at_any_step() {
         }
         for _ in 0..2 {
             // Twice: the node may crash again before it says that the install is done.
-            let target = SnapshotStore::open(&target.snapshots.dir, &target.state_dir(), CLUSTER).expect("open");
+            let target =
+                SnapshotStore::open(&target.snapshots.dir, &target.state_dir(), CLUSTER).expect("open");
             let expected = (steps > 0).then(|| meta(9));
             assert_eq!(target.recover_install().expect("recover"), expected, "after {steps} steps");
         }

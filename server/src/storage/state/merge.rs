@@ -50,7 +50,12 @@ impl<'a> Merge<'a> {
 
     /// Visits what comes before the base's record, and that record unless it was overwritten or
     /// removed since.
-    pub(super) fn visit_through(&mut self, key: &[u8], value: &[u8], visit: &mut Visit<'_>) -> ControlFlow<()> {
+    pub(super) fn visit_through(
+        &mut self,
+        key: &[u8],
+        value: &[u8],
+        visit: &mut Visit<'_>,
+    ) -> ControlFlow<()> {
         while let Some((recent, _)) = self.peek() {
             let order = self.compare(recent, key);
             if order == Ordering::Greater {

@@ -6,7 +6,7 @@ use crate::storage::memory::MemoryBase;
 use oarlock_state::MemoryView;
 
 fn options() -> StateOptions {
-    StateOptions { freeze_bytes: 4000, freeze_records: 40, ..StateOptions::default() }
+    StateOptions { freeze_bytes: 4000, freeze_records: 40, cache_bytes: 3000, ..StateOptions::default() }
 }
 
 fn mutation(key: &str, value: Option<&str>) -> Mutation {
@@ -47,7 +47,9 @@ fn a_scan_merges_all_layers_and_the_newest_wins() {
     for reverse in [false, true] {
         let mut found: Vec<String> = records(&store, b"", b"z", reverse, usize::MAX)
             .iter()
-            .map(|(key, value)| format!("{}={}", String::from_utf8_lossy(key), String::from_utf8_lossy(value)))
+            .map(|(key, value)| {
+                format!("{}={}", String::from_utf8_lossy(key), String::from_utf8_lossy(value))
+            })
             .collect();
         if reverse {
             found.reverse();
@@ -170,8 +172,13 @@ impl Life {
         let (from, to) = (bound(&mut self.chance), bound(&mut self.chance));
         let reverse = self.chance.below(2) == 0;
         let limit = self.chance.below(20) as usize;
-        assert_eq!(records(&self.store, &from, &to, reverse, limit), records(map, &from, &to, reverse, limit));
-        assert_eq!(self.store.get(&from), map.get(&from));
+        assert_eq!(
+            records(&self.store, &from, &to, reverse, limit),
+            records(map, &from, &to, reverse, limit)
+        );
+        for key in [&from, &to, &from] {
+            assert_eq!(self.store.get(key), map.get(key));
+        }
         assert_eq!(everything(&self.store), everything(map));
     }
 }

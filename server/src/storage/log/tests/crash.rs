@@ -64,8 +64,7 @@ impl Model {
             }
             Step::Truncate(_) => {}
             Step::Reset { index, term, hard_state } if parts > 0 => {
-                model =
-                    Self { base: (*index, *term), entries: Vec::new(), hard_state: hard_state.clone() };
+                model = Self { base: (*index, *term), entries: Vec::new(), hard_state: hard_state.clone() };
             }
             Step::Reset { .. } => {}
         }
@@ -150,9 +149,8 @@ fn lives_with_cuts(seed: u64, cut: u64) {
         disk = disk.after_power_cut(&mut chance);
         let (log, _) = SegmentedLog::open(Box::new(disk.clone()), Path::new(DIR), small())
             .unwrap_or_else(|error| panic!("seed {seed} cut {cut} life {life}: {error}"));
-        model = allowed
-            .into_iter()
-            .find(|model| model.matches(&log))
-            .unwrap_or_else(|| panic!("seed {seed} cut {cut} life {life}: the log holds what was never written"));
+        model = allowed.into_iter().find(|model| model.matches(&log)).unwrap_or_else(|| {
+            panic!("seed {seed} cut {cut} life {life}: the log holds what was never written")
+        });
     }
 }

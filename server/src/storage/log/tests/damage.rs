@@ -8,7 +8,11 @@ fn reopen(disk: &FaultDisk) -> StorageResult<(SegmentedLog, Option<TornTail>)> {
 
 fn segment_paths(disk: &FaultDisk) -> Vec<PathBuf> {
     let names = disk.list(Path::new(DIR)).unwrap();
-    names.into_iter().filter(|name| segment::sequence_of(name).is_some()).map(|name| Path::new(DIR).join(name)).collect()
+    names
+        .into_iter()
+        .filter(|name| segment::sequence_of(name).is_some())
+        .map(|name| Path::new(DIR).join(name))
+        .collect()
 }
 
 #[test]
