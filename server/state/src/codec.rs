@@ -27,7 +27,8 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// A record of this format, with room for about `capacity` bytes.
+    /// A record of this format, with room for `capacity` further bytes. An exact capacity saves an
+    /// allocation.
     pub fn new(format: u8, capacity: usize) -> Self {
         let mut bytes = Vec::with_capacity(capacity + 1);
         bytes.push(format);
@@ -93,6 +94,11 @@ impl Writer {
     pub fn finish(self) -> Bytes {
         Bytes::from(self.bytes)
     }
+}
+
+/// Bytes that a number takes. A record whose size is known beforehand is allocated once.
+pub fn number_bytes(number: u64) -> usize {
+    (64 - (number | 1).leading_zeros()).div_ceil(7) as usize
 }
 
 /// Takes a record apart. Byte strings share the record's memory.
@@ -236,7 +242,11 @@ mod tests {
         writer.raw(b"rest");
         let record = writer.finish();
         let mut reader = Reader::new("test", 7, &record);
-        numbers.iter().for_each(|number| assert_eq!(reader.number(), *number));
+        for number in numbers {
+            let before = reader.at;
+            assert_eq!(reader.number(), number);
+            assert_eq!(reader.at - before, number_bytes(number));
+        }
         signed.iter().for_each(|number| assert_eq!(reader.signed(), *number));
         assert_eq!(reader.wide(), u128::MAX - 5);
         assert_eq!(reader.text(), "name");

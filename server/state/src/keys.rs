@@ -160,7 +160,9 @@ pub fn parse_history(key: &[u8]) -> Option<(Revision, u32)> {
 /// Where the versions of a key begin. Each 0x00 of the key becomes 0x00 0xFF and 0x00 0x00 ends it,
 /// so that no key's versions lie among another's and keys keep their order.
 pub fn versions_of(key: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(key.len() + 11);
+    let zeros = key.iter().filter(|byte| **byte == 0).count();
+    // Room for the revision that mostly follows, exactly: `Bytes` then takes the memory as it is.
+    let mut bytes = Vec::with_capacity(key.len() + zeros + 11);
     bytes.push(Space::Versions.byte());
     escape(key, &mut bytes);
     bytes.extend_from_slice(&[0, 0]);

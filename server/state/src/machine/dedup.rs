@@ -8,7 +8,7 @@
 //! session can still learn what became of its last writes. What is to be forgotten later is noted
 //! under its time, and each entry forgets a bounded number of what is due.
 
-use crate::codec::{Reader, Writer, damaged};
+use crate::codec::{Reader, Writer, damaged, number_bytes};
 use crate::command::{Answer, IdempotencyKey, Outcome, OutcomeOf, Proposal, Rejection};
 use crate::ids::{RequestId, SessionId};
 use crate::keys::{self, Forget};
@@ -37,18 +37,18 @@ pub(super) struct Window {
 
 impl Window {
     fn encode(&self) -> Bytes {
-        let mut writer = Writer::new(FORMAT, 24);
-        writer.number(self.acked_up_to);
-        writer.number(self.last);
+        let numbers = [self.acked_up_to, self.last, self.forget_at_ms.unwrap_or(0)];
+        let length = 1 + numbers.iter().copied().map(number_bytes).sum::<usize>();
+        let mut writer = Writer::new(FORMAT, length);
         writer.flag(self.forget_at_ms.is_some());
-        writer.number(self.forget_at_ms.unwrap_or(0));
+        numbers.into_iter().for_each(|number| writer.number(number));
         writer.finish()
     }
 
     pub(super) fn decode(record: &Bytes) -> Self {
         let mut reader = Reader::new("window", FORMAT, record);
-        let (acked_up_to, last) = (reader.number(), reader.number());
-        let (ended, at_ms) = (reader.flag(), reader.number());
+        let ended = reader.flag();
+        let (acked_up_to, last, at_ms) = (reader.number(), reader.number(), reader.number());
         reader.end();
         Self { acked_up_to, last, forget_at_ms: ended.then_some(at_ms) }
     }

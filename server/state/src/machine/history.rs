@@ -1,6 +1,6 @@
 //! The record of what happened: events by revision, and which revisions each key has.
 
-use crate::codec::{Reader, Writer, damaged};
+use crate::codec::{Reader, Writer, damaged, number_bytes};
 use crate::command::{Answer, KeyValue, Rejection};
 use crate::event::{Cause, Event, EventKind, Keyspace};
 use crate::ids::{Revision, SessionId};
@@ -17,34 +17,35 @@ const CHILDREN: u8 = 2;
 
 /// The record of an event. Revision and position are its key.
 pub(super) fn encode(event: &Event) -> Bytes {
-    let value_bytes = match &event.kind {
-        EventKind::Put { value, .. } => value.len(),
-        EventKind::Delete | EventKind::Children => 0,
+    // Revision 0 has no events, so it can stand for "none".
+    let (revision, sub) = event.previous.unwrap_or_default();
+    let numbers = [event.session.get(), revision.get(), u64::from(sub), event.key.len() as u64];
+    let (kind, left, value) = match &event.kind {
+        EventKind::Put { value, create_revision, version, owner } => {
+            (PUT, [create_revision.get(), *version, owner.get()], Some(value))
+        }
+        EventKind::Delete => (DELETE, [0; 3], None),
+        EventKind::Children => (CHILDREN, [0; 3], None),
     };
-    let mut writer = Writer::new(FORMAT, event.key.len() + value_bytes + 48);
+    let left_bytes = value.map_or(0, |value| value.len() + numbers_bytes(&left));
+    let mut writer = Writer::new(FORMAT, 3 + numbers_bytes(&numbers) + event.key.len() + left_bytes);
     writer.byte(match event.keyspace {
         Keyspace::Kv => 0,
         Keyspace::Tree => 1,
     });
     writer.byte(event.cause as u8);
-    writer.number(event.session.get());
-    // Revision 0 has no events, so it can stand for "none".
-    let (revision, sub) = event.previous.unwrap_or_default();
-    writer.number(revision.get());
-    writer.number(u64::from(sub));
-    writer.bytes(&event.key);
-    match &event.kind {
-        EventKind::Put { value, create_revision, version, owner } => {
-            writer.byte(PUT);
-            writer.number(create_revision.get());
-            writer.number(*version);
-            writer.number(owner.get());
-            writer.raw(value);
-        }
-        EventKind::Delete => writer.byte(DELETE),
-        EventKind::Children => writer.byte(CHILDREN),
+    numbers.into_iter().for_each(|number| writer.number(number));
+    writer.raw(&event.key);
+    writer.byte(kind);
+    if let Some(value) = value {
+        left.into_iter().for_each(|number| writer.number(number));
+        writer.raw(value);
     }
     writer.finish()
+}
+
+fn numbers_bytes(numbers: &[u64]) -> usize {
+    numbers.iter().copied().map(number_bytes).sum()
 }
 
 /// The event of a record.
@@ -85,7 +86,7 @@ pub(super) fn event(view: &dyn View, at: (Revision, u32)) -> Option<Event> {
 
 /// The record of a version: where its event is, and whether it set or removed the key.
 pub(super) fn encode_version(sub: u32, put: bool) -> Bytes {
-    let mut writer = Writer::new(FORMAT, 6);
+    let mut writer = Writer::new(FORMAT, 1 + number_bytes(u64::from(sub)));
     writer.flag(put);
     writer.number(u64::from(sub));
     writer.finish()
@@ -166,5 +167,43 @@ pub(super) fn previous(
             Err(Rejection::FutureRevision { asked: at.0, current: counters.revision })
         }
         None => Err(Rejection::Compacted { asked: at.0, oldest: counters.compacted }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(kind: EventKind, previous: Option<(Revision, u32)>) -> Event {
+        Event {
+            keyspace: Keyspace::Kv,
+            revision: Revision(300),
+            sub: 1,
+            key: Bytes::from_static(b"key"),
+            kind,
+            cause: Cause::Expired,
+            session: SessionId(7),
+            previous,
+        }
+    }
+
+    #[test]
+    fn records_are_pinned() {
+        let put = EventKind::Put {
+            value: Bytes::from_static(b"v"),
+            create_revision: Revision(2),
+            version: 3,
+            owner: SessionId(4),
+        };
+        let put = event(put, Some((Revision(299), 5)));
+        assert_eq!(encode(&put), b"\x01\0\x01\x07\xab\x02\x05\x03key\0\x02\x03\x04v".as_slice());
+        let delete = event(EventKind::Delete, None);
+        assert_eq!(encode(&delete), b"\x01\0\x01\x07\0\0\x03key\x01".as_slice());
+        let children = Event { keyspace: Keyspace::Tree, ..event(EventKind::Children, None) };
+        for event in [put, delete, children] {
+            assert_eq!(decode(event.revision, event.sub, &encode(&event)), event);
+        }
+        assert_eq!(encode_version(300, true), [1, 1, 0xac, 2].as_slice());
+        assert_eq!(decode_version(&encode_version(300, true)), (300, true));
     }
 }

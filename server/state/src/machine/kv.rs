@@ -1,6 +1,6 @@
 //! The current records of kv, and how they change.
 
-use crate::codec::{Reader, Writer, damaged};
+use crate::codec::{Reader, Writer, damaged, number_bytes};
 use crate::command::{KeyRange, KeyValue, Put, Rejection};
 use crate::event::{EventKind, Keyspace};
 use crate::ids::{Revision, SessionId};
@@ -26,12 +26,16 @@ pub(super) struct Record {
 
 impl Record {
     pub(super) fn encode(&self) -> Bytes {
-        let mut writer = Writer::new(FORMAT, self.value.len() + 40);
-        writer.number(self.create_revision.get());
-        writer.number(self.changed.0.get());
-        writer.number(u64::from(self.changed.1));
-        writer.number(self.version);
-        writer.number(self.owner.get());
+        let numbers = [
+            self.create_revision.get(),
+            self.changed.0.get(),
+            u64::from(self.changed.1),
+            self.version,
+            self.owner.get(),
+        ];
+        let length = numbers.iter().copied().map(number_bytes).sum::<usize>() + self.value.len();
+        let mut writer = Writer::new(FORMAT, length);
+        numbers.into_iter().for_each(|number| writer.number(number));
         writer.raw(&self.value);
         writer.finish()
     }

@@ -18,9 +18,10 @@ use crate::machine::{SessionChange, history};
 use crate::view::{Mutation, View};
 use bytes::Bytes;
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
+use std::collections::btree_map::Entry;
+use std::ops::{Bound, ControlFlow};
 
-/// A record that this entry changed.
+/// A record that this entry changed, or changed and then undid.
 struct Slot {
     old: Old,
     new: Option<Bytes>,
@@ -28,7 +29,8 @@ struct Slot {
 
 /// The record before the entry.
 enum Old {
-    /// Never looked at: the record does not count in the digest.
+    /// Never looked at: the record does not count in the digest. Nothing was there, since history
+    /// and versions are only ever added to.
     Unread,
     Known(Option<Bytes>),
 }
@@ -36,10 +38,11 @@ enum Old {
 /// The changes of one entry so far, over the state before it.
 pub(crate) struct Scratch<'v> {
     view: &'v dyn View,
-    slots: BTreeMap<Bytes, Slot>,
-    /// Keys changed by the present proposal, oldest first, with what the overlay held for each:
-    /// `None` when it had no slot.
-    undo: Vec<(Bytes, Option<Option<Bytes>>)>,
+    /// Full key to position in `slots`.
+    places: BTreeMap<Bytes, u32>,
+    slots: Vec<Slot>,
+    /// Slots changed by the present proposal, oldest first, with what each held.
+    undo: Vec<(u32, Option<Bytes>)>,
     /// The counters as they will be after what was done so far.
     pub(crate) counters: Counters,
     before: Before,
@@ -72,7 +75,8 @@ impl<'v> Scratch<'v> {
     pub(crate) fn new(view: &'v dyn View, counters: Counters) -> Self {
         Self {
             view,
-            slots: BTreeMap::new(),
+            places: BTreeMap::new(),
+            slots: Vec::new(),
             undo: Vec::new(),
             counters,
             before: Before { counters, events: 0, sessions: 0 },
@@ -110,16 +114,8 @@ impl<'v> Scratch<'v> {
 
     /// Takes back everything since [`begin`](Self::begin).
     pub(crate) fn undo(&mut self) {
-        while let Some((key, held)) = self.undo.pop() {
-            match held {
-                None => {
-                    self.slots.remove(&key);
-                }
-                Some(value) => {
-                    let slot = self.slots.get_mut(&key);
-                    slot.expect("a slot is only removed by undoing what made it").new = value;
-                }
-            }
+        while let Some((place, held)) = self.undo.pop() {
+            self.slots[place as usize].new = held;
         }
         self.counters = self.before.counters;
         self.events.truncate(self.before.events);
@@ -206,18 +202,26 @@ impl<'v> Scratch<'v> {
     }
 
     fn set(&mut self, key: Bytes, new: Option<Bytes>, old: Option<Option<Bytes>>) {
-        if let Some(slot) = self.slots.get_mut(&key) {
-            let held = std::mem::replace(&mut slot.new, new);
-            self.undo.push((key, Some(held)));
-            return;
+        match self.places.entry(key) {
+            Entry::Occupied(place) => {
+                let place = *place.get();
+                let held = std::mem::replace(&mut self.slots[place as usize].new, new);
+                self.undo.push((place, held));
+            }
+            Entry::Vacant(vacant) => {
+                let key = vacant.key();
+                let (old, held) = if keys::in_digest(key) {
+                    let old = old.unwrap_or_else(|| self.view.get(key));
+                    (Old::Known(old.clone()), old)
+                } else {
+                    (Old::Unread, None)
+                };
+                let place = self.slots.len() as u32;
+                vacant.insert(place);
+                self.slots.push(Slot { old, new });
+                self.undo.push((place, held));
+            }
         }
-        let old = match old {
-            _ if !keys::in_digest(&key) => Old::Unread,
-            Some(old) => Old::Known(old),
-            None => Old::Known(self.view.get(&key)),
-        };
-        self.undo.push((key.clone(), None));
-        self.slots.insert(key, Slot { old, new });
     }
 
     /// Whether the session exists.
@@ -240,17 +244,23 @@ impl<'v> Scratch<'v> {
     }
 
     /// Hands over what the entry did, in key order, and settles the digest.
-    pub(super) fn finish(self) -> Finished {
+    pub(super) fn finish(mut self) -> Finished {
         let mut counters = self.counters;
         let mut mutations = Vec::with_capacity(self.slots.len() + 2);
-        for (key, slot) in self.slots {
-            if let Old::Known(old) = &slot.old {
-                if *old == slot.new {
-                    continue;
-                }
-                settle(&mut counters.sum, &key, old.as_ref(), slot.new.as_ref());
+        for (key, place) in self.places {
+            let slot = &mut self.slots[place as usize];
+            let new = slot.new.take();
+            let unchanged = match &slot.old {
+                Old::Unread => new.is_none(),
+                Old::Known(old) => *old == new,
+            };
+            if unchanged {
+                continue;
             }
-            mutations.push(Mutation { key, value: slot.new });
+            if let Old::Known(old) = &slot.old {
+                settle(&mut counters.sum, &key, old.as_ref(), new.as_ref());
+            }
+            mutations.push(Mutation { key, value: new });
         }
         Finished { counters, events: self.events, sessions: self.sessions, mutations }
     }
@@ -267,8 +277,8 @@ fn settle(sum: &mut Sum, key: &[u8], old: Option<&Bytes>, new: Option<&Bytes>) {
 
 impl View for Scratch<'_> {
     fn get(&self, key: &[u8]) -> Option<Bytes> {
-        match self.slots.get(key) {
-            Some(slot) => slot.new.clone(),
+        match self.places.get(key) {
+            Some(place) => self.slots[*place as usize].new.clone(),
             None => self.view.get(key),
         }
     }
@@ -283,10 +293,10 @@ impl View for Scratch<'_> {
         if from >= to {
             return;
         }
-        let own = self.slots.range::<[u8], _>((
-            std::ops::Bound::Included(from),
-            std::ops::Bound::Excluded(to),
-        ));
+        let own = self
+            .places
+            .range::<[u8], _>((Bound::Included(from), Bound::Excluded(to)))
+            .map(|(key, place)| (key, &self.slots[*place as usize].new));
         if reverse {
             merge(self.view, from, to, reverse, own.rev(), visit);
         } else {
@@ -301,18 +311,18 @@ fn merge<'a>(
     from: &[u8],
     to: &[u8],
     reverse: bool,
-    own: impl Iterator<Item = (&'a Bytes, &'a Slot)>,
+    own: impl Iterator<Item = (&'a Bytes, &'a Option<Bytes>)>,
     visit: &mut dyn FnMut(&[u8], &Bytes) -> ControlFlow<()>,
 ) {
     let mut own = own.peekable();
     let mut stopped = false;
     view.scan(from, to, reverse, &mut |key, value| {
         let mut hidden = false;
-        while let Some((own_key, slot)) = own.next_if(|(own_key, _)| {
+        while let Some((own_key, new)) = own.next_if(|(own_key, _)| {
             if reverse { own_key.as_ref() >= key } else { own_key.as_ref() <= key }
         }) {
             hidden |= own_key.as_ref() == key;
-            if let Some(new) = &slot.new
+            if let Some(new) = new
                 && visit(own_key, new).is_break()
             {
                 stopped = true;
@@ -328,8 +338,8 @@ fn merge<'a>(
     if stopped {
         return;
     }
-    for (key, slot) in own {
-        if let Some(new) = &slot.new
+    for (key, new) in own {
+        if let Some(new) = new
             && visit(key, new).is_break()
         {
             return;

@@ -1,0 +1,6 @@
+//! The language of the scripts: words, operations, the world they act on, and how it answers.
+
+pub mod ops;
+pub mod show;
+pub mod words;
+pub mod world;
