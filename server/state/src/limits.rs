@@ -48,6 +48,9 @@ pub const MEMBER_BYTES_MAX: usize = 16 * 1024;
 pub const DIGEST_EVERY: u64 = 1024;
 /// Digests remembered.
 pub const DIGESTS_KEPT: usize = 16;
+/// How far the revision jumps when a saved state founds a new cluster: more than the old cluster can
+/// have gone on since.
+pub const REVISION_JUMP: u64 = 1_000_000_000;
 
 const _: () = assert!(VALUE_BYTES_MAX + KEY_BYTES_MAX + ACL_BYTES_MAX < PROPOSAL_BYTES_MAX);
 const _: () = assert!(SESSION_TIMEOUT_MS_MIN < SESSION_TIMEOUT_MS_MAX);

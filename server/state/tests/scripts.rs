@@ -36,6 +36,8 @@ use std::path::Path;
 
 struct Story {
     world: World,
+    /// Proposals that wait to go into one entry.
+    held: Option<Vec<Proposal>>,
 }
 
 impl goldenscript::Runner for Story {
@@ -59,7 +61,7 @@ impl Story {
         let verb = words.text()?;
         if let Some(command) = self.command(&verb, words)? {
             let proposal = names.give(self.world.proposal(command));
-            if let Some(held) = &mut self.world.held {
+            if let Some(held) = &mut self.held {
                 held.push(proposal);
                 return Ok("held".to_owned());
             }
@@ -138,11 +140,11 @@ impl Story {
             }
             "empty" => self.empty(words.next()),
             "hold" => {
-                self.world.held = Some(Vec::new());
+                self.held = Some(Vec::new());
                 Ok("holding".to_owned())
             }
             "go" => {
-                let held = self.world.held.take().ok_or("nothing is held")?;
+                let held = self.held.take().ok_or("nothing is held")?;
                 Ok(format!("\n{}", show::applied(&self.world.propose(held))))
             }
             "reclaim" => {
@@ -154,7 +156,7 @@ impl Story {
                 self.world.replica.restart();
                 Ok("same digest, same invariants".to_owned())
             }
-            "found" | "join" | "leave" => self.membership(verb, words),
+            "found" | "refound" | "join" | "leave" => self.membership(verb, words),
             "many" => self.many(&words.text()?, words.value()?),
             "spent" => {
                 let node = NodeId(words.value()?);
@@ -216,12 +218,16 @@ impl Story {
             id: ProposalId::default(),
         };
         match verb {
-            "found" => {
+            "found" | "refound" => {
                 while let Some(word) = words.next() {
                     change.put.push(member(text(&word)?.parse()?, "http://first", false));
                 }
-                let records = Machine::bootstrap(&change.put, change.conf_state, 99);
-                self.world.found(&records);
+                if verb == "found" {
+                    let records = Machine::bootstrap(&change.put, change.conf_state, 99);
+                    self.world.found(&records);
+                } else {
+                    self.world.refound(&change.put);
+                }
                 return Ok(self.status());
             }
             "join" => {
@@ -385,7 +391,7 @@ fn run_all(directory: &str) {
     assert!(!scripts.is_empty(), "{} has no scripts", directory.display());
     for script in scripts {
         eprintln!("{}", script.display());
-        let mut story = Story { world: World::new() };
+        let mut story = Story { world: World::new(), held: None };
         goldenscript::run(&mut story, &script).expect("the script runs");
     }
 }

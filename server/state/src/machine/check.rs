@@ -30,6 +30,11 @@ pub(super) fn all(machine: &Machine, view: &dyn View) -> Result<(), String> {
     tree::check(view)
 }
 
+/// Checks the digest alone.
+pub(super) fn digest(machine: &Machine, view: &dyn View) -> Result<(), String> {
+    State { machine, view }.digest()
+}
+
 struct State<'a> {
     machine: &'a Machine,
     view: &'a dyn View,

@@ -8,6 +8,7 @@
 //! | [`session`], [`dedup`], [`outcome`] | sessions, exactly once, how outcomes are remembered |
 //! | [`compaction`] | forgetting the past: the decision (replicated) and the removal (local) |
 //! | [`membership`] | the cluster's members |
+//! | [`refound`] | a saved state as the beginning of a new cluster |
 //! | [`query`] | reads |
 //! | [`counters`], [`scratch`], [`check`] | the machine's numbers, an entry's overlay, invariants |
 
@@ -38,6 +39,7 @@ mod membership;
 mod outcome;
 mod query;
 mod range;
+mod refound;
 pub(crate) mod scratch;
 mod session;
 mod txn;
@@ -191,6 +193,20 @@ impl Machine {
         finished.mutations
     }
 
+    /// What turns the state in `view` into the founding state of a new cluster, at the same applied
+    /// index and term: other members, no sessions, a revision far ahead, no history. Load the
+    /// machine anew afterwards. Equal states and arguments give equal mutations, so every founding
+    /// member makes its own.
+    pub fn refound(
+        &self,
+        view: &dyn View,
+        members: &[Member],
+        conf_state: Bytes,
+        cluster_id: u64,
+    ) -> Vec<Mutation> {
+        refound::refound(view, self.counters, members, conf_state, cluster_id)
+    }
+
     /// Applies the entry after the last one. Total: a refusal is an outcome.
     ///
     /// # Panics
@@ -259,6 +275,11 @@ impl Machine {
     /// everything; for tests and inspection.
     pub fn check(&self, view: &dyn View) -> Result<(), String> {
         check::all(self, view)
+    }
+
+    /// Computes the digest anew and compares. Costs a scan of everything, and no memory.
+    pub fn check_digest(&self, view: &dyn View) -> Result<(), String> {
+        check::digest(self, view)
     }
 
     /// Revision of the last transaction that changed something.

@@ -155,8 +155,19 @@ pub(super) fn expire(
     Ok(ReplyBody::Expired { ended })
 }
 
+/// All sessions, by id.
+pub(super) fn ids(view: &dyn View) -> Vec<SessionId> {
+    let mut ids = Vec::new();
+    view.scan(&Space::Sessions.start(), &Space::Sessions.end(), false, &mut |key, _| {
+        let id = keys::parse_session(key);
+        ids.push(id.unwrap_or_else(|| damaged("session", "its key is too short")));
+        ControlFlow::Continue(())
+    });
+    ids
+}
+
 /// Removes a session and all that hangs off it, in one revision, in key order.
-fn end(work: &mut Scratch<'_>, session: SessionId, cause: Cause) {
+pub(super) fn end(work: &mut Scratch<'_>, session: SessionId, cause: Cause) {
     work.open_transaction(cause, session);
     for key in attached(work, session, Keyspace::Kv, usize::MAX).keys {
         kv::remove_attached(work, session, &key);

@@ -48,8 +48,6 @@ pub struct World {
     /// Stamp of the next entry, in milliseconds.
     pub now_ms: u64,
     pub term: Term,
-    /// Proposals that wait to go into one entry.
-    pub held: Option<Vec<Proposal>>,
     proposals: u64,
 }
 
@@ -60,7 +58,6 @@ impl World {
             twin: Replica::fresh(),
             now_ms: 0,
             term: Term(1),
-            held: None,
             proposals: 0,
         }
     }
@@ -72,6 +69,18 @@ impl World {
             replica.machine = Machine::load(&replica.view).expect("the records are whole");
             replica.machine.check(&replica.view).expect("the invariants hold");
         }
+    }
+
+    /// Makes both replicas the beginning of a new cluster.
+    pub fn refound(&mut self, members: &[oarlock_state::command::Member]) {
+        for replica in [&mut self.replica, &mut self.twin] {
+            let (view, machine) = (&mut replica.view, &mut replica.machine);
+            let records = machine.refound(view, members, "refounded".into(), 100);
+            view.write(&records);
+            *machine = Machine::load(view).expect("the records are whole");
+            machine.check(view).expect("the invariants hold");
+        }
+        self.compare_digests();
     }
 
     /// A proposal with an id of its own.
