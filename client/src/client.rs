@@ -11,6 +11,8 @@ use tonic::Status;
 
 /// How long a broken endpoint's successor is waited for before the next try.
 const PAUSE: Duration = Duration::from_millis(50);
+/// An endpoint that is silent for this part of a call's time is given up, if another may be asked.
+const TRIES_PER_DEADLINE: u32 = 3;
 
 /// A connection to a cluster. Cheap to clone; clones share connections.
 #[derive(Clone)]
@@ -19,7 +21,7 @@ pub struct Client {
 }
 
 pub(crate) struct Inner {
-    pub(crate) endpoints: Endpoints,
+    pub(crate) endpoints: Arc<Endpoints>,
     pub(crate) options: ClientBuilder,
 }
 
@@ -62,17 +64,21 @@ impl ClientBuilder {
         self
     }
 
-    /// Whether to ask the cluster for its members at the start and use those too. Default: yes.
+    /// Whether to ask the cluster for its members, at the start and after each failover, and use
+    /// those too. Default: yes.
     pub fn discover(mut self, discover: bool) -> Self {
         self.discover = discover;
         self
     }
 
     /// Connects to the first endpoint that answers.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for what is not a URL; [`Error::NotProposed`] when none answers.
     pub async fn connect<U: Into<String>>(self, endpoints: impl IntoIterator<Item = U>) -> Result<Client> {
         let urls: Vec<String> = endpoints.into_iter().map(Into::into).collect();
         let first = rand::random_range(0..urls.len().max(1));
-        let endpoints = Endpoints::new(urls, first, self.connect_timeout)?;
+        let endpoints = Arc::new(Endpoints::new(urls, first, self.connect_timeout)?);
         let client = Client { inner: Arc::new(Inner { endpoints, options: self }) };
         client.connect_any().await?;
         if client.inner.options.discover {
@@ -85,6 +91,9 @@ impl ClientBuilder {
 
 impl Client {
     /// Connects with default options: `Client::connect(["http://127.0.0.1:2379"])`.
+    ///
+    /// # Errors
+    /// As [`ClientBuilder::connect`].
     pub async fn connect<U: Into<String>>(endpoints: impl IntoIterator<Item = U>) -> Result<Self> {
         Self::builder().connect(endpoints).await
     }
@@ -98,6 +107,13 @@ impl Client {
             exactly_once: Some(Duration::from_secs(60)),
             discover: true,
         }
+    }
+
+    /// The same client, making one attempt for each call; see [`ClientBuilder::without_retries`].
+    /// Sessions and watches still reconnect.
+    pub fn without_retries(&self) -> Self {
+        let options = self.inner.options.clone().without_retries();
+        Self { inner: Arc::new(Inner { endpoints: self.inner.endpoints.clone(), options }) }
     }
 
     /// Endpoints known by now.
@@ -117,7 +133,10 @@ impl Client {
         Err(last)
     }
 
-    /// Asks the cluster for its members' client URLs and uses them from now on.
+    /// Asks the cluster for its members' client URLs and uses them, too, from now on.
+    ///
+    /// # Errors
+    /// Those of the endpoint in use; nothing changes then.
     pub async fn discover(&self) -> Result<()> {
         let members = self.serializable_members().await?;
         self.inner.endpoints.learn(members.into_iter().flat_map(|member| member.client_urls).collect());
@@ -133,42 +152,60 @@ impl Client {
     {
         let options = &self.inner.options;
         let end = Instant::now() + options.deadline;
+        let mut lost = None;
         loop {
-            let error = match self.attempt(&attempt, end).await {
+            let patience = match repeatable && options.retries {
+                true => end.min(Instant::now() + options.deadline / TRIES_PER_DEADLINE),
+                false => end,
+            };
+            let error = match self.attempt(&attempt, patience).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
             let again = match &error {
-                Error::NotProposed { code, .. } => *code != v1::ErrorCode::NoSpace,
                 Error::Unknown { .. } => repeatable,
-                Error::Rejected { .. } | Error::SessionLost { .. } | Error::Invalid { .. } => false,
+                Error::NotProposed { .. }
+                | Error::Rejected { .. }
+                | Error::SessionLost { .. }
+                | Error::Invalid { .. } => error.is_passing(),
             };
+            if let Error::Unknown { .. } = &error {
+                lost = Some(error.clone());
+            }
             if !again || !options.retries || Instant::now() + PAUSE >= end {
-                return Err(error);
+                return Err(verdict(error, lost));
             }
             // Jitter, so that the clients of a dead server do not fall upon the next as one.
             tokio::time::sleep(PAUSE.mul_f64(rand::random_range(0.5..1.5))).await;
         }
     }
 
-    async fn attempt<T, F, Fut>(&self, attempt: &F, end: Instant) -> Result<T>
+    async fn attempt<T, F, Fut>(&self, attempt: &F, patience: Instant) -> Result<T>
     where
         F: Fn(Connection) -> Fut,
         Fut: Future<Output = std::result::Result<tonic::Response<T>, Status>>,
     {
         let connection = self.inner.endpoints.connection().await?;
         let generation = connection.generation;
-        let outcome = tokio::time::timeout_at(end, attempt(connection)).await;
+        self.learn_after_failover(&connection);
+        let outcome = tokio::time::timeout_at(patience, attempt(connection)).await;
         let error = match outcome {
             Ok(Ok(answer)) => return Ok(answer.into_inner()),
             Ok(Err(status)) => Error::from_status(&status),
-            Err(_) => Error::Unknown { message: "no answer before the deadline".into() },
+            Err(_) => Error::Unknown { message: "no answer in time; it may have happened".into() },
         };
-        match &error {
-            Error::NotProposed { .. } | Error::Unknown { .. } => self.inner.endpoints.give_up(generation),
-            Error::Rejected { .. } | Error::SessionLost { .. } | Error::Invalid { .. } => {}
+        if error.is_passing() {
+            self.inner.endpoints.give_up(generation);
         }
         Err(error)
+    }
+
+    /// Whoever had to move to another endpoint may be looking at a changed cluster.
+    fn learn_after_failover(&self, connection: &Connection) {
+        if connection.is_first_use && connection.generation > 0 && self.inner.options.discover {
+            let client = self.clone();
+            tokio::spawn(async move { client.discover().await });
+        }
     }
 
     /// A name under which the servers remember one write of a caller without a session.
@@ -177,5 +214,27 @@ impl Client {
         let key: [u8; 16] = rand::random();
         let retain_ms = retention.as_millis().try_into().unwrap_or(u64::MAX);
         Some(v1::IdempotencyKey { key: key.to_vec().into(), retain_ms })
+    }
+}
+
+/// What a call comes to whose last attempt ended with `error`. If the answer of an earlier attempt
+/// was lost, that attempt may have succeeded, whatever befell the later ones on their way.
+fn verdict(error: Error, lost: Option<Error>) -> Error {
+    match (error, lost) {
+        (Error::NotProposed { .. }, Some(lost)) => lost,
+        (error, _) => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_answer_outweighs_a_later_attempt_that_did_not_get_through() {
+        let refused = Error::NotProposed { code: v1::ErrorCode::NoLeader, message: "no leader".into() };
+        let lost = Error::Unknown { message: "reset".into() };
+        assert!(!verdict(refused.clone(), Some(lost)).had_no_effect());
+        assert!(verdict(refused, None).had_no_effect());
     }
 }

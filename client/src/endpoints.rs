@@ -11,6 +11,10 @@ pub(crate) const MESSAGE_BYTES_MAX: usize = 64 << 20;
 /// The known endpoints, and the connection in use.
 pub(crate) struct Endpoints {
     list: Mutex<List>,
+    /// The URLs that the caller gave; they stay, whatever the members say of themselves.
+    given: Vec<String>,
+    /// Held while a connection is made, so that many waiting calls share one.
+    connecting: tokio::sync::Mutex<()>,
     connect_timeout: Duration,
 }
 
@@ -30,6 +34,8 @@ struct List {
 pub(crate) struct Connection {
     pub(crate) channel: Channel,
     pub(crate) generation: u64,
+    /// Nobody has used it before.
+    pub(crate) is_first_use: bool,
 }
 
 impl Endpoints {
@@ -40,17 +46,23 @@ impl Endpoints {
         for url in &urls {
             endpoint(url, connect_timeout)?;
         }
+        let given = urls.clone();
         let list = List { at: first % urls.len(), urls, channel: None, generation: 0 };
-        Ok(Self { list: Mutex::new(list), connect_timeout })
+        let connecting = tokio::sync::Mutex::new(());
+        Ok(Self { list: Mutex::new(list), given, connecting, connect_timeout })
     }
 
     /// The connection in use, or a new one. An error means that nothing was sent anywhere.
     pub(crate) async fn connection(&self) -> Result<Connection> {
+        if let Some(connection) = self.in_use() {
+            return Ok(connection);
+        }
+        let _one_at_a_time = self.connecting.lock().await;
+        if let Some(connection) = self.in_use() {
+            return Ok(connection);
+        }
         let (url, generation) = {
             let list = self.lock();
-            if let Some(channel) = &list.channel {
-                return Ok(Connection { channel: channel.clone(), generation: list.generation });
-            }
             (list.urls[list.at].clone(), list.generation)
         };
         match endpoint(&url, self.connect_timeout)?.connect().await {
@@ -59,28 +71,33 @@ impl Endpoints {
                 if list.generation == generation {
                     list.channel = Some(channel.clone());
                 }
-                Ok(Connection { channel, generation })
+                Ok(Connection { channel, generation, is_first_use: true })
             }
             Err(error) => {
                 self.give_up(generation);
                 let reason = std::error::Error::source(&error).map_or(error.to_string(), ToString::to_string);
                 let message = format!("cannot connect to {url}: {reason}. Is the server running there?");
-                Err(Error::NotProposed { code: oarlock_proto::v1::ErrorCode::NoLeader, message })
+                Err(Error::NotProposed { code: oarlock_proto::v1::ErrorCode::Unavailable, message })
             }
         }
     }
 
+    fn in_use(&self) -> Option<Connection> {
+        let list = self.lock();
+        let channel = list.channel.clone()?;
+        Some(Connection { channel, generation: list.generation, is_first_use: false })
+    }
+
     /// A connection of its own to the next endpoint in turn, for a stream.
-    pub(crate) async fn own_connection(&self, turn: usize) -> Result<(String, Channel)> {
+    pub(crate) async fn own_connection(&self, turn: usize) -> Result<Channel> {
         let url = {
             let list = self.lock();
             list.urls[(list.at + turn) % list.urls.len()].clone()
         };
-        let channel = endpoint(&url, self.connect_timeout)?.connect().await.map_err(|error| {
+        endpoint(&url, self.connect_timeout)?.connect().await.map_err(|error| {
             let message = format!("cannot connect to {url}: {error}");
-            Error::NotProposed { code: oarlock_proto::v1::ErrorCode::NoLeader, message }
-        })?;
-        Ok((url, channel))
+            Error::NotProposed { code: oarlock_proto::v1::ErrorCode::Unavailable, message }
+        })
     }
 
     /// The endpoint of this generation does not do its duty: the next call uses another.
@@ -93,12 +110,14 @@ impl Endpoints {
         }
     }
 
-    /// Takes over what the cluster says of itself, keeping the endpoint in use.
+    /// Adds what the cluster says of itself to what was given, keeping the endpoint in use. A
+    /// member's own idea of its address may be useless from here, so it replaces nothing.
     pub(crate) fn learn(&self, urls: Vec<String>) {
-        let valid: Vec<String> =
-            urls.into_iter().filter(|url| endpoint(url, self.connect_timeout).is_ok()).collect();
-        if valid.is_empty() {
-            return;
+        let mut valid = self.given.clone();
+        for url in urls {
+            if endpoint(&url, self.connect_timeout).is_ok() && !valid.contains(&url) {
+                valid.push(url);
+            }
         }
         let mut list = self.lock();
         let in_use = list.urls[list.at].clone();
@@ -107,7 +126,7 @@ impl Endpoints {
         match position {
             Some(position) => list.at = position,
             None => {
-                // An alias or a proxy that the members do not name; it works, so it stays.
+                // A member that the others do not name any more; it works, so it stays.
                 list.urls.push(in_use);
                 list.at = list.urls.len() - 1;
             }
@@ -166,6 +185,6 @@ mod tests {
         let endpoints = Endpoints::new(urls, 1, Duration::from_secs(1)).expect("valid");
         endpoints.learn(["c:1", "b:1", "d:1"].map(String::from).to_vec());
         assert_eq!(endpoints.lock().at, 1);
-        assert_eq!(endpoints.urls().len(), 3);
+        assert_eq!(endpoints.urls(), ["a:1", "b:1", "c:1", "d:1"]);
     }
 }

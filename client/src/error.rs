@@ -70,6 +70,16 @@ impl Error {
         }
     }
 
+    /// Whether the same may succeed a moment later, here or at another member.
+    pub(crate) fn is_passing(&self) -> bool {
+        match self {
+            // Space comes back only when somebody makes it.
+            Self::NotProposed { code, .. } => *code != v1::ErrorCode::NoSpace,
+            Self::Unknown { .. } => true,
+            Self::Rejected { .. } | Self::SessionLost { .. } | Self::Invalid { .. } => false,
+        }
+    }
+
     /// Whether a fencing token was refused.
     pub fn is_fenced(&self) -> bool {
         self.code() == Some(v1::ErrorCode::Fenced)
@@ -79,6 +89,9 @@ impl Error {
     pub(crate) fn from_wire(error: v1::Error) -> Self {
         let code = error.code();
         let message = error.message.clone();
+        if error.certainty() == v1::Certainty::NotProposed && is_callers_fault(code) {
+            return Self::Invalid { message };
+        }
         match error.certainty() {
             v1::Certainty::NotProposed => Self::NotProposed { code, message },
             v1::Certainty::Rejected => {
@@ -103,5 +116,46 @@ impl Error {
             }
             _ => Self::Unknown { message: format!("connection lost: {}", status.message()) },
         }
+    }
+}
+
+/// Whether asking again, anywhere, can only get the same answer.
+fn is_callers_fault(code: v1::ErrorCode) -> bool {
+    matches!(
+        code,
+        v1::ErrorCode::InvalidArgument
+            | v1::ErrorCode::TooLarge
+            | v1::ErrorCode::Unimplemented
+            | v1::ErrorCode::PermissionDenied
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wire(code: v1::ErrorCode, certainty: v1::Certainty) -> Error {
+        Error::from_wire(v1::Error { code: code.into(), certainty: certainty.into(), ..v1::Error::default() })
+    }
+
+    #[test]
+    fn certainty_decides_and_malformed_requests_are_not_asked_again() {
+        use v1::{Certainty as C, ErrorCode as E};
+        assert!(wire(E::NoLeader, C::NotProposed).is_passing());
+        assert!(!wire(E::NoSpace, C::NotProposed).is_passing());
+        assert!(!wire(E::InvalidArgument, C::NotProposed).is_passing());
+        assert!(matches!(wire(E::InvalidArgument, C::NotProposed), Error::Invalid { .. }));
+        assert!(matches!(wire(E::Fenced, C::Rejected), Error::Rejected { .. }));
+        assert!(wire(E::TimedOut, C::Unknown).is_passing());
+        let later = v1::Error { code: 9999, ..v1::Error::default() };
+        assert!(!Error::from_wire(later).had_no_effect(), "without a certainty nothing is certain");
+    }
+
+    #[test]
+    fn a_status_without_the_servers_word_means_unknown() {
+        let broken = Error::from_status(&Status::unavailable("connection reset"));
+        assert!(matches!(broken, Error::Unknown { .. }));
+        let large = Error::from_status(&Status::out_of_range("message too large"));
+        assert!(matches!(large, Error::Invalid { .. }));
     }
 }

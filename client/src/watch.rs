@@ -33,7 +33,9 @@ pub enum WatchItem {
         revision: u64,
     },
     /// The history that was asked for is compacted: a page of the records as they are now. Keys
-    /// that the consumer knew and that no page names were deleted. Events follow after the last.
+    /// that the consumer knew and that no page names were deleted. Events follow after the last. A
+    /// page of another revision than the one before begins the records anew, which happens when the
+    /// connection broke between them.
     Resync {
         /// The records are of this revision.
         revision: u64,
@@ -175,11 +177,7 @@ impl Follower {
                 Ok(()) => return, // the consumer is gone
                 Err(error) => error,
             };
-            let passing = match &error {
-                Error::NotProposed { .. } | Error::Unknown { .. } => true,
-                Error::Rejected { .. } | Error::SessionLost { .. } | Error::Invalid { .. } => false,
-            };
-            if !passing {
+            if !error.is_passing() {
                 let _ = self.items.send(Err(error)).await;
                 return;
             }
@@ -192,7 +190,7 @@ impl Follower {
         let connection = self.client.inner.endpoints.connection().await?;
         let generation = connection.generation;
         let outcome = self.follow_on(connection.channel).await;
-        if outcome.is_err() {
+        if outcome.as_ref().is_err_and(Error::is_passing) {
             self.client.inner.endpoints.give_up(generation);
         }
         outcome
@@ -224,7 +222,11 @@ impl Follower {
     fn item(&mut self, kind: Kind) -> Result<Option<WatchItem>> {
         Ok(Some(match kind {
             Kind::Created(created) => {
-                self.create.start_revision = self.create.start_revision.max(created.next_revision);
+                // Where a start was asked for it stays until something was delivered: before a
+                // resync, `next_revision` is beyond the pages that are still to come.
+                if self.create.start_revision == 0 {
+                    self.create.start_revision = created.next_revision;
+                }
                 WatchItem::Created { next_revision: created.next_revision }
             }
             Kind::Events(events) => {
@@ -246,5 +248,43 @@ impl Follower {
                 return Err(Error::from_wire(cancelled.error.unwrap_or_default()));
             }
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use v1::watch_frame::{Created, Events, Progress, ResyncFrame};
+
+    /// Where a watch that was asked for from `start` would resume after these frames.
+    fn resumes_from(start: u64, frames: Vec<Kind>) -> u64 {
+        let endpoints = crate::endpoints::Endpoints::new(vec!["x:1".into()], 0, PAUSE).expect("a URL");
+        let options = Client::builder();
+        let inner = crate::client::Inner { endpoints: endpoints.into(), options };
+        let create = v1::WatchCreate { start_revision: start, ..Default::default() };
+        let mut follower = Follower { client: Client { inner: inner.into() }, create, items: mpsc::channel(1).0 };
+        for frame in frames {
+            follower.item(frame).expect("not an end");
+        }
+        follower.create.start_revision
+    }
+
+    #[test]
+    fn a_watch_resumes_behind_what_was_delivered() {
+        let created = |next_revision| Kind::Created(Created { next_revision });
+        let events = |through_revision| Kind::Events(Events { events: Vec::new(), through_revision });
+        let progress = |through_revision| Kind::Progress(Progress { through_revision });
+        assert_eq!(resumes_from(0, vec![created(5)]), 5);
+        assert_eq!(resumes_from(9, vec![created(9)]), 9, "a start in the future");
+        assert_eq!(resumes_from(3, vec![created(3), events(6)]), 7);
+        assert_eq!(resumes_from(3, vec![created(3), events(6), progress(8)]), 9);
+    }
+
+    #[test]
+    fn an_interrupted_resync_begins_anew() {
+        let page = |last| Kind::Resync(ResyncFrame { revision: 20, records: Vec::new(), last });
+        let created = Kind::Created(Created { next_revision: 21 });
+        assert_eq!(resumes_from(3, vec![created.clone(), page(false)]), 3);
+        assert_eq!(resumes_from(3, vec![created, page(false), page(true)]), 21);
     }
 }

@@ -1,24 +1,21 @@
 //! The task that keeps a session alive and carries its operations.
 
+use super::link::{Broken, Link};
 use super::pipeline::Pipeline;
+use super::pulse::Pulse;
 use super::state::{SessionState, Validity};
 use crate::client::Client;
 use crate::error::{Error, Result};
 use bytes::Bytes;
-use oarlock_proto::v1::{self, client_op::Op, server_item::Item, sessions_client::SessionsClient};
-use std::collections::VecDeque;
+use oarlock_proto::v1::{self, client_op::Op, server_item::Item};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::Instant;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Status, Streaming};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 
-/// Unanswered operations beyond which callers wait. Well within the servers' window.
-const UNANSWERED_MAX: usize = 2048;
-/// Operations in one frame.
-const OPS_PER_FRAME_MAX: usize = 512;
-/// Pause between attempts to attach somewhere.
+/// Pause between attempts to attach somewhere, or to repeat what was refused.
 const PAUSE: Duration = Duration::from_millis(50);
+/// At least this long is waited for one member's welcome.
+const ATTACH_TIME_MIN: Duration = Duration::from_millis(500);
 
 /// An operation and who waits for it.
 pub(super) struct Command {
@@ -37,10 +34,8 @@ pub(super) struct Driver {
     commands: mpsc::Receiver<Command>,
     validity: watch::Sender<Validity>,
     pipeline: Pipeline,
-    /// When each keep-alive that was not confirmed yet was sent.
-    beats: VecDeque<(u64, Instant)>,
-    next_beat: u64,
-    closing: bool,
+    /// Nobody holds the session any more.
+    abandoned: bool,
     /// Id of the operation that closes the session, once it was asked for.
     close: Option<u64>,
 }
@@ -55,11 +50,13 @@ enum End {
     Broken,
 }
 
-/// One attached stream.
-struct Link {
-    frames: mpsc::Sender<v1::ClientFrame>,
-    incoming: Streaming<v1::ServerFrame>,
+impl From<Broken> for End {
+    fn from(Broken: Broken) -> Self {
+        Self::Broken
+    }
 }
+
+type Step = std::result::Result<(), End>;
 
 impl Driver {
     pub(super) fn new(
@@ -70,20 +67,8 @@ impl Driver {
         commands: mpsc::Receiver<Command>,
         validity: watch::Sender<Validity>,
     ) -> Self {
-        let (pipeline, beats) = (Pipeline::new(), VecDeque::new());
-        Self {
-            client,
-            session,
-            secret,
-            timeout,
-            commands,
-            validity,
-            pipeline,
-            beats,
-            next_beat: 1,
-            closing: false,
-            close: None,
-        }
+        let pipeline = Pipeline::new();
+        Self { client, session, secret, timeout, commands, validity, pipeline, abandoned: false, close: None }
     }
 
     /// Attaches, carries, and attaches again, until the session ends.
@@ -96,12 +81,13 @@ impl Driver {
             };
             match end {
                 End::Finished => return,
+                // Whoever closed it wanted it gone.
+                End::Lost(_) if self.close.is_some() => return,
                 End::Lost(cause) => return self.lose(cause),
                 End::Broken => {
                     turn += 1;
-                    self.beats.clear();
                     self.note_jeopardy();
-                    if self.commands.is_closed() && self.pipeline.len() == 0 {
+                    if self.commands.is_closed() && self.pipeline.is_empty() {
                         return;
                     }
                     tokio::time::sleep(PAUSE.mul_f64(rand::random_range(0.5..1.5))).await;
@@ -122,154 +108,129 @@ impl Driver {
 
     /// Opens a stream to an endpoint and attaches the session to it.
     async fn attach(&mut self, turn: usize) -> std::result::Result<Link, End> {
-        let patience = (self.timeout / 3).max(Duration::from_millis(500));
+        let patience = (self.timeout / 3).max(ATTACH_TIME_MIN);
         let sent = Instant::now();
-        match tokio::time::timeout(patience, self.try_attach(turn)).await {
+        let attached = Link::attach(&self.client, turn, self.session, self.secret.clone());
+        match tokio::time::timeout(patience, attached).await {
             Ok(Ok((link, welcome))) => {
-                if welcome.valid_for_ms > 0 {
-                    self.confirm(sent, welcome.valid_for_ms);
-                }
+                self.confirm(sent, welcome.valid_for_ms);
                 Ok(link)
             }
-            Ok(Err(Error::Rejected { code: v1::ErrorCode::SessionNotFound, message, .. })) => {
-                Err(End::Lost(message))
-            }
-            Ok(Err(_)) | Err(_) => Err(End::Broken),
+            Ok(Err(error)) => Err(end_of(error)),
+            Err(_late) => Err(End::Broken),
         }
-    }
-
-    async fn try_attach(&self, turn: usize) -> Result<(Link, v1::Welcome)> {
-        let (_, channel) = self.client.inner.endpoints.own_connection(turn).await?;
-        let (frames, outgoing) = mpsc::channel(64);
-        let hello = v1::Hello { attach: self.session, secret: self.secret.clone(), open: None };
-        let first = v1::ClientFrame { hello: Some(hello), ..Default::default() };
-        let hung_up = || Error::Unknown { message: "the stream ended".into() };
-        frames.send(first).await.map_err(|_| hung_up())?;
-        let wire = |status: Status| Error::from_status(&status);
-        let mut incoming = SessionsClient::new(channel)
-            .max_decoding_message_size(crate::endpoints::MESSAGE_BYTES_MAX)
-            .stream(ReceiverStream::new(outgoing))
-            .await
-            .map_err(wire)?
-            .into_inner();
-        let frame = incoming.message().await.map_err(wire)?.ok_or_else(hung_up)?;
-        if let Some(goodbye) = frame.goodbye {
-            return Err(Error::from_wire(goodbye));
-        }
-        let welcome = frame.welcome.ok_or_else(hung_up)?;
-        Ok((Link { frames, incoming }, welcome))
     }
 
     /// Carries operations over one stream until it ends.
     async fn carry(&mut self, mut link: Link) -> End {
-        if let Err(end) = self.send(&link, self.pipeline.unanswered()).await {
-            return end;
-        }
-        let mut beat = tokio::time::interval(self.timeout / 3);
+        let mut pulse = Pulse::new(self.timeout, Instant::now());
+        let mut beat = tokio::time::interval(pulse.interval());
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut batch = Vec::new();
+        let unanswered = self.pipeline.unanswered();
+        let mut step = self.send(&link, unanswered);
         loop {
-            let room = UNANSWERED_MAX.saturating_sub(self.pipeline.len()).min(OPS_PER_FRAME_MAX);
-            let step = tokio::select! {
-                frame = link.incoming.message() => match frame {
-                    Ok(Some(frame)) => self.receive(&link, frame).await,
-                    Ok(None) | Err(_) => Err(End::Broken),
-                },
-                count = self.commands.recv_many(&mut batch, room.max(1)), if room > 0 && !self.closing => {
-                    self.take(&link, count, &mut batch).await
-                }
-                _ = beat.tick() => self.beat(&link).await,
-            };
             if let Err(end) = step {
                 return end;
             }
+            let room = self.pipeline.room();
+            let again = self.pipeline.has_refused();
+            step = tokio::select! {
+                frame = link.receive() => match frame {
+                    Ok(frame) => self.receive(frame, &mut pulse, &mut beat),
+                    Err(broken) => Err(broken.into()),
+                },
+                count = self.commands.recv_many(&mut batch, room), if room > 0 && !self.abandoned => {
+                    self.take(&link, count, &mut batch)
+                }
+                () = tokio::time::sleep(PAUSE), if again => {
+                    let refused = self.pipeline.refused();
+                    self.send(&link, refused)
+                }
+                _ = beat.tick() => self.beat(&link, &mut pulse),
+            };
         }
     }
 
-    async fn take(&mut self, link: &Link, count: usize, batch: &mut Vec<Command>) -> std::result::Result<(), End> {
+    fn take(&mut self, link: &Link, count: usize, batch: &mut Vec<Command>) -> Step {
         if count == 0 {
             // Nobody holds the session any more. Finish what was begun, then let it expire.
-            self.closing = true;
-            return if self.pipeline.len() == 0 { Err(End::Finished) } else { Ok(()) };
+            self.abandoned = true;
+            return if self.pipeline.is_empty() { Err(End::Finished) } else { Ok(()) };
         }
         let ops: Vec<v1::ClientOp> = batch.drain(..).map(|command| self.pipeline.add(command)).collect();
         let closing = ops.iter().find(|op| matches!(op.op, Some(Op::CloseSession(_))));
         self.close = self.close.or(closing.map(|op| op.id));
-        self.send(link, ops).await
+        self.send(link, ops)
     }
 
-    async fn send(&self, link: &Link, ops: Vec<v1::ClientOp>) -> std::result::Result<(), End> {
-        if ops.is_empty() {
-            return Ok(());
-        }
-        let frame = v1::ClientFrame { ops, acked_up_to: self.pipeline.acked_up_to(), ..Default::default() };
-        link.frames.send(frame).await.map_err(|_| End::Broken)
-    }
-
-    async fn receive(&mut self, link: &Link, frame: v1::ServerFrame) -> std::result::Result<(), End> {
-        if let Some(alive) = frame.alive {
-            if alive.lost {
-                return Err(End::Lost("it was not kept alive in time, or was closed by somebody else".into()));
-            }
-            self.confirmed(&alive);
-        }
-        let mut again = Vec::new();
-        let mut closed = false;
-        for item in frame.items {
-            closed |= self.close == Some(item.id) && matches!(item.item, Some(Item::Done(_)));
-            again.extend(self.pipeline.answered(item));
-        }
-        if let Some(goodbye) = frame.goodbye {
-            let gone = goodbye.code() == v1::ErrorCode::SessionNotFound;
-            return Err(if gone { End::Lost(goodbye.message) } else { End::Broken });
-        }
-        if closed || (self.closing && self.pipeline.len() == 0) {
-            return Err(End::Finished);
-        }
-        if !again.is_empty() {
-            // The server did nothing for a passing reason; ask again after a breath.
-            tokio::time::sleep(PAUSE).await;
-            return self.send(link, again).await;
+    fn send(&self, link: &Link, ops: Vec<v1::ClientOp>) -> Step {
+        for frame in self.pipeline.frames(ops) {
+            link.send(frame)?;
         }
         Ok(())
     }
 
-    async fn beat(&mut self, link: &Link) -> std::result::Result<(), End> {
-        let unanswered = self.beats.front().map(|(_, sent)| sent.elapsed());
-        self.note_jeopardy();
-        // Two beats without an answer: this server does not do its duty, or is cut off.
-        if unanswered.is_some_and(|age| age >= self.timeout / 2) {
-            return Err(End::Broken);
+    fn receive(&mut self, frame: v1::ServerFrame, pulse: &mut Pulse, beat: &mut Interval) -> Step {
+        let mut closed = false;
+        for item in frame.items {
+            closed |= self.close == Some(item.id) && is_gone(&item);
+            self.pipeline.answered(item);
         }
-        let keep_alive = self.next_beat;
-        self.next_beat += 1;
-        self.beats.push_back((keep_alive, Instant::now()));
-        let frame = v1::ClientFrame {
-            keep_alive,
-            acked_up_to: self.pipeline.acked_up_to(),
-            ..Default::default()
-        };
-        link.frames.send(frame).await.map_err(|_| End::Broken)
+        if closed {
+            return Err(End::Finished);
+        }
+        if let Some(alive) = frame.alive {
+            self.alive(&alive, pulse, beat)?;
+        }
+        if let Some(goodbye) = frame.goodbye {
+            return Err(end_of(Error::from_wire(goodbye)));
+        }
+        if self.abandoned && self.pipeline.is_empty() {
+            return Err(End::Finished);
+        }
+        Ok(())
     }
 
-    fn confirmed(&mut self, alive: &v1::Alive) {
-        while let Some((beat, sent)) = self.beats.front().copied() {
-            if beat > alive.keep_alive {
-                return;
-            }
-            self.beats.pop_front();
-            if beat == alive.keep_alive {
+    fn alive(&self, alive: &v1::Alive, pulse: &mut Pulse, beat: &mut Interval) -> Step {
+        if alive.lost {
+            return Err(End::Lost("it was not kept alive in time, or was closed by somebody else".into()));
+        }
+        let sent = pulse.answered(alive.keep_alive);
+        match sent {
+            Some(sent) if alive.valid_for_ms > 0 => {
+                pulse.confirm(sent);
                 self.confirm(sent, alive.valid_for_ms);
             }
+            // No quorum for the moment.
+            _ => beat.reset_after(pulse.retry_interval()),
         }
+        Ok(())
+    }
+
+    fn beat(&self, link: &Link, pulse: &mut Pulse) -> Step {
+        let now = Instant::now();
+        self.note_jeopardy();
+        if pulse.is_overdue(now) {
+            return Err(End::Broken);
+        }
+        let keep_alive = pulse.send(now);
+        let acked_up_to = self.pipeline.acked_up_to();
+        Ok(link.send(v1::ClientFrame { keep_alive, acked_up_to, ..Default::default() })?)
     }
 
     /// The promise counts from when the sign of life was sent, which was before the server saw it.
     fn confirm(&self, sent: Instant, valid_for_ms: u64) {
+        if valid_for_ms == 0 {
+            return;
+        }
         let until = sent + Duration::from_millis(valid_for_ms);
-        self.validity.send_modify(|validity| {
-            if until > validity.until || validity.state != SessionState::Healthy {
+        self.validity.send_if_modified(|validity| {
+            let is_news = until > validity.until || validity.state != SessionState::Healthy;
+            if is_news {
                 *validity = Validity::healthy(until.max(validity.until));
             }
+            is_news
         });
     }
 
@@ -282,5 +243,25 @@ impl Driver {
             }
             shaken
         });
+    }
+}
+
+/// What the refusal of a whole stream means for the session.
+fn end_of(error: Error) -> End {
+    match error {
+        Error::Rejected { code: v1::ErrorCode::SessionNotFound, message, .. } => End::Lost(message),
+        // Wrong secret, or a protocol that this server does not speak: no endpoint will do better.
+        Error::Invalid { message } => End::Lost(message),
+        Error::SessionLost { cause, .. } => End::Lost(cause),
+        Error::NotProposed { .. } | Error::Rejected { .. } | Error::Unknown { .. } => End::Broken,
+    }
+}
+
+/// Whether the answer to a close means that the session is gone.
+fn is_gone(item: &v1::ServerItem) -> bool {
+    match &item.item {
+        Some(Item::Done(_)) => true,
+        Some(Item::Error(error)) => error.code() == v1::ErrorCode::SessionNotFound,
+        _ => false,
     }
 }

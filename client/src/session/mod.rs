@@ -5,7 +5,9 @@
 //! sequence numbers: the servers execute each of them once.
 
 mod driver;
+mod link;
 mod pipeline;
+mod pulse;
 mod state;
 
 pub use state::{SessionState, Validity};
@@ -17,6 +19,7 @@ use crate::types::{KeyValue, Token};
 use bytes::Bytes;
 use driver::{Command, Driver};
 use oarlock_proto::v1::{self, client_op::Op, server_item::Item, sessions_client::SessionsClient};
+use futures::Stream;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -109,13 +112,22 @@ impl Session {
     /// For how long the holder may still act on what the session owns, counted from when its last
     /// confirmed sign of life was sent. Zero once that time has passed, or the session is lost.
     pub fn valid_for(&self) -> Duration {
+        self.valid_until().saturating_duration_since(tokio::time::Instant::now())
+    }
+
+    /// Until when the holder may still act; see [`valid_for`](Self::valid_for).
+    pub fn valid_until(&self) -> tokio::time::Instant {
         let validity = self.shared.state.borrow();
         match validity.state {
-            SessionState::Healthy | SessionState::Jeopardy => {
-                validity.until.saturating_duration_since(tokio::time::Instant::now())
-            }
-            SessionState::Lost { .. } => Duration::ZERO,
+            SessionState::Healthy | SessionState::Jeopardy => validity.until,
+            SessionState::Lost { .. } => validity.until.min(tokio::time::Instant::now()),
         }
+    }
+
+    /// Every state from the current one on, with until when the holder may act; states that follow
+    /// each other faster than they are taken are skipped. Ends after the session's end.
+    pub fn states(&self) -> impl Stream<Item = Validity> + Send + Unpin + 'static {
+        tokio_stream::wrappers::WatchStream::new(self.shared.state.clone())
     }
 
     /// Waits for the next change of state.
@@ -129,7 +141,7 @@ impl Session {
         now
     }
 
-    /// Calls back each time the session has not been confirmed for a third of its timeout. The
+    /// Calls back each time the session has not been confirmed for two thirds of its timeout. The
     /// holder may go on until [`valid_for`](Self::valid_for) is zero.
     pub fn on_jeopardy(&self, mut then: impl FnMut(Duration) + Send + 'static) {
         let mut state = self.shared.state.clone();
@@ -206,7 +218,9 @@ impl Session {
     /// Ends the session now; the servers remove what it owns in one revision.
     pub async fn close(self) -> Result<()> {
         match self.submit(Op::CloseSession(true), Vec::new(), false).await {
-            Ok(_) | Err(Error::SessionLost { .. }) => Ok(()),
+            Ok(_)
+            | Err(Error::SessionLost { .. })
+            | Err(Error::Rejected { code: v1::ErrorCode::SessionNotFound, .. }) => Ok(()),
             Err(error) => Err(error),
         }
     }

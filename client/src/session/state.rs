@@ -5,7 +5,7 @@ use tokio::time::Instant;
 /// How a session stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SessionState {
-    /// Confirmed within the last third of its timeout.
+    /// Confirmed within the last two thirds of its timeout.
     Healthy,
     /// Not confirmed for longer. It may live or not; the holder may act until its validity ends.
     Jeopardy,
