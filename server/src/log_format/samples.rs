@@ -1,0 +1,160 @@
+//! One of each command, with every field in use: what the tests of the format pin.
+
+use bytes::Bytes;
+use oarlock_state::command::{
+    Compare, CompareOp, CompareTarget, Guard, IdempotencyKey, KeyRange, KvOp, OpenSession, Put, RangeQuery,
+    TokenScope, Txn, Update,
+};
+use oarlock_state::tree::{Create, NodeKind, TreeOp};
+use oarlock_state::{Command, Index, NodeId, Proposal, ProposalId, RequestId, Revision, SessionId};
+
+fn bytes(text: &'static str) -> Bytes {
+    Bytes::from_static(text.as_bytes())
+}
+
+/// The command under a plain name.
+pub(super) fn proposal(command: Command) -> Proposal {
+    Proposal {
+        id: ProposalId { node: NodeId(1), boot: 2, count: 3 },
+        request: None,
+        idempotency: None,
+        guards: Vec::new(),
+        command,
+    }
+}
+
+/// A put with everything around it.
+pub(super) fn guarded_put() -> Proposal {
+    Proposal {
+        request: Some(RequestId { session: SessionId(4), sequence: 5, acked_up_to: 6 }),
+        idempotency: Some(IdempotencyKey { key: bytes("once"), retain_ms: 7 }),
+        guards: vec![
+            Guard { scope: TokenScope::Key(bytes("lock")), token: Revision(8) },
+            Guard { scope: TokenScope::Node(bytes("/lock")), token: Revision(9) },
+        ],
+        ..proposal(Command::Txn(Txn { then: vec![KvOp::Put(put())], ..Txn::default() }))
+    }
+}
+
+/// One of each command.
+pub(super) fn commands() -> Vec<(&'static str, Command)> {
+    let session = SessionId(4);
+    vec![
+        ("txn", Command::Txn(txn())),
+        ("tree", Command::Tree(TreeOp::Multi(tree_ops()))),
+        ("compact", Command::Compact { revision: Revision(300) }),
+        ("open", Command::OpenSession(open())),
+        ("close", Command::CloseSession { session }),
+        ("touch", Command::TouchSessions { sessions: vec![session, SessionId(500)] }),
+        ("expire", Command::ExpireSessions { sessions: vec![(session, 1), (SessionId(500), 2)] }),
+        (
+            "publish",
+            Command::PublishMember {
+                node: NodeId(3),
+                name: "n3".to_owned(),
+                client_urls: vec!["http://c".to_owned()],
+                version: "0.1.0".to_owned(),
+            },
+        ),
+        ("update", Command::UpdateMember { node: NodeId(3), peer_urls: vec!["http://p".to_owned()] }),
+        (
+            "digest",
+            Command::CheckDigest { index: Index(1024), digest: 0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10 },
+        ),
+    ]
+}
+
+fn open() -> OpenSession {
+    OpenSession {
+        id: SessionId(4),
+        secret: *b"0123456789abcdef",
+        timeout_ms: 5000,
+        principal: "p".to_owned(),
+    }
+}
+
+fn put() -> Put {
+    Put {
+        key: bytes("k"),
+        value: bytes("v"),
+        owner: SessionId(4),
+        want_previous: true,
+        keep_value: true,
+        keep_owner: true,
+        if_absent: true,
+    }
+}
+
+fn txn() -> Txn {
+    let key = KeyRange::Key(bytes("k"));
+    let span = KeyRange::Span { start: bytes("a"), end: Some(bytes("b")) };
+    let to_last = KeyRange::Span { start: bytes("a"), end: None };
+    let compare = [
+        (key, CompareTarget::Version(1), CompareOp::Equal),
+        (span.clone(), CompareTarget::CreateRevision(Revision(2)), CompareOp::NotEqual),
+        (to_last, CompareTarget::ModRevision(Revision(3)), CompareOp::Greater),
+        (span.clone(), CompareTarget::Value(bytes("v")), CompareOp::Less),
+        (span.clone(), CompareTarget::Owner(SessionId(0)), CompareOp::Equal),
+        (span.clone(), CompareTarget::Count(0), CompareOp::Equal),
+    ];
+    let inner = Txn { otherwise: vec![KvOp::Put(put())], ..Txn::default() };
+    let update = |update| KvOp::Update { key: bytes("n"), update };
+    let sequential = KvOp::PutSequential { prefix: bytes("q/"), value: bytes("v"), owner: SessionId(4) };
+    Txn {
+        compare: compare.into_iter().map(|(range, target, op)| Compare { range, target, op }).collect(),
+        then: vec![
+            KvOp::Range(query(span.clone())),
+            KvOp::Put(put()),
+            KvOp::Delete { range: span, want_previous: true },
+            KvOp::Txn(inner),
+            sequential,
+        ],
+        otherwise: vec![
+            update(Update::Add(-1)),
+            update(Update::Max(i64::MAX)),
+            update(Update::Min(i64::MIN)),
+            update(Update::Append(bytes("x"))),
+        ],
+    }
+}
+
+fn query(range: KeyRange) -> RangeQuery {
+    RangeQuery {
+        range,
+        revision: Revision(1),
+        limit: 2,
+        byte_budget: 3,
+        reverse: true,
+        keys_only: true,
+        count_only: true,
+        want_count: true,
+        min_mod_revision: Revision(4),
+        max_mod_revision: Revision(5),
+        min_create_revision: Revision(6),
+        max_create_revision: Revision(7),
+    }
+}
+
+fn tree_ops() -> Vec<TreeOp> {
+    let create = |kind, sequential| {
+        TreeOp::Create(Create {
+            path: bytes("/a"),
+            data: bytes("d"),
+            acl: bytes("l"),
+            kind,
+            sequential,
+            want_stat: sequential,
+        })
+    };
+    vec![
+        create(NodeKind::Persistent, true),
+        create(NodeKind::Ephemeral(SessionId(4)), true),
+        create(NodeKind::Container, false),
+        create(NodeKind::Ttl(1000), false),
+        TreeOp::Delete { path: bytes("/a"), version: -1 },
+        TreeOp::SetData { path: bytes("/a"), data: bytes("d"), version: i32::MAX },
+        TreeOp::SetAcl { path: bytes("/a"), acl: bytes("l"), version: i32::MIN },
+        TreeOp::Check { path: bytes("/a"), version: 0 },
+        TreeOp::DeleteIdle { path: bytes("/a"), cversion: 1, mzxid: Revision(2) },
+    ]
+}
