@@ -6,6 +6,8 @@ use oarlock_state::event::{Event, Keyspace};
 use oarlock_state::{Command, NodeId, Query, Rejection, Reply, RequestId, Revision, SessionId};
 use thiserror::Error;
 
+pub use crate::consensus::{PeerProgress, Role};
+
 /// Where a reply goes: a connection (or a single call) of a door, and that door's own number for
 /// the request. The runtime keeps the map from `conn` to a sink; a reply to a `conn` that is gone
 /// is dropped.
@@ -282,20 +284,6 @@ impl Refusal {
     }
 }
 
-/// What part a node plays.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Role {
-    /// Follows a leader, or waits for one.
-    #[default]
-    Follower,
-    /// Asks for votes.
-    Candidate,
-    /// Leads.
-    Leader,
-    /// Receives the log without a vote.
-    Learner,
-}
-
 /// What a node knows of itself.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct NodeStatus {
@@ -339,19 +327,6 @@ pub struct NodeStatus {
     pub members: Vec<Member>,
     /// On the leader: how far each peer is.
     pub peers: Vec<PeerProgress>,
-}
-
-/// How far a peer is, as its leader knows it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PeerProgress {
-    /// The peer.
-    pub node: NodeId,
-    /// Highest index known to be in its log.
-    pub matched: u64,
-    /// Heard of since the last quorum check.
-    pub active: bool,
-    /// A snapshot is on its way.
-    pub snapshot: bool,
 }
 
 /// The bytes of a request that count against a queue's bound.
