@@ -20,6 +20,7 @@ pub mod ops;
 pub mod outbox;
 pub mod pages;
 pub mod session;
+pub mod snapshots;
 pub mod stream;
 pub mod tags;
 pub mod watch;
