@@ -1,0 +1,206 @@
+//! The leader's side of administration: one order at a time, answered when it is done.
+
+use super::admin::Order;
+use crate::consensus::{NotProposed, Replica, conf};
+use crate::log_format::Membership;
+use crate::node::exchange::OWN_BUSINESS;
+use bytes::Bytes;
+use oarlock_state::command::Member;
+use oarlock_state::{NodeId, ProposalId};
+use std::collections::{BTreeSet, VecDeque};
+
+/// Orders that may wait.
+const QUEUE_MAX: usize = 64;
+
+/// Who gave an order: a member, and its number for it. None: the leader itself.
+pub(super) type Giver = Option<(NodeId, u64)>;
+
+/// An answer to an order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub(super) to: NodeId,
+    pub(super) request: u64,
+    pub(super) accepted: bool,
+    /// Empty with a refusal: nothing was done; ask the leader, whoever that is.
+    pub(super) reason: String,
+}
+
+#[derive(Debug)]
+enum Active {
+    /// Waits for the entry of this id, and for the joint configuration to be left.
+    Change { giver: Giver, id: ProposalId, seen: bool },
+    /// Waits for somebody else to lead.
+    Move { giver: Giver, deadline_us: u64 },
+}
+
+/// Orders that this leader works on. Everything is forgotten when its reign ends; those who gave
+/// orders notice by the new leader.
+#[derive(Debug)]
+pub(super) struct Changes {
+    node: NodeId,
+    queue: VecDeque<(Giver, Order)>,
+    active: Option<Active>,
+    /// Learners that are not promoted by themselves, as far as this leader was told.
+    staying: BTreeSet<NodeId>,
+    proposed: u64,
+}
+
+impl Changes {
+    pub(super) fn new(node: NodeId) -> Self {
+        Self { node, queue: VecDeque::new(), active: None, staying: BTreeSet::new(), proposed: 0 }
+    }
+
+    /// Nothing is under way or waits.
+    pub(super) fn is_idle(&self) -> bool {
+        self.active.is_none() && self.queue.is_empty()
+    }
+
+    /// Takes an order; an answer at once means no.
+    pub(super) fn add(&mut self, giver: Giver, order: Order) -> Option<Answer> {
+        if self.queue.len() >= QUEUE_MAX {
+            return answer(giver, Err("too many changes wait already; retry after a pause".to_owned()));
+        }
+        self.queue.push_back((giver, order));
+        None
+    }
+
+    /// Works on the next order, if none is under way. `move_max_us` bounds a handover.
+    pub(super) fn work(
+        &mut self,
+        replica: &mut Replica,
+        members: &[Member],
+        now_us: u64,
+        move_max_us: u64,
+    ) -> Option<Answer> {
+        if self.active.is_some() {
+            return None;
+        }
+        let (giver, order) = self.queue.pop_front()?;
+        let begun = match order {
+            Order::Move(to) => self.begin_move(replica, giver, to, now_us + move_max_us),
+            Order::Change { membership, stay_learner } => {
+                if membership.remove.contains(&self.node) && replica.abdicate().is_ok() {
+                    // The next leader does it.
+                    return answer(giver, Err(String::new()));
+                }
+                self.begin_change(replica, giver, membership, stay_learner, members)
+            }
+        };
+        begun.err().and_then(|reason| answer(giver, Err(reason)))
+    }
+
+    fn begin_move(
+        &mut self,
+        replica: &mut Replica,
+        giver: Giver,
+        to: NodeId,
+        deadline_us: u64,
+    ) -> Result<(), String> {
+        if to == self.node {
+            self.active = None;
+            return Err(format!("member {to} leads already"));
+        }
+        let begun = if to.get() == 0 { replica.abdicate().map(drop) } else { replica.transfer_leader(to) };
+        begun.map_err(reason)?;
+        self.active = Some(Active::Move { giver, deadline_us });
+        Ok(())
+    }
+
+    fn begin_change(
+        &mut self,
+        replica: &mut Replica,
+        giver: Giver,
+        membership: Membership,
+        stay_learner: bool,
+        members: &[Member],
+    ) -> Result<(), String> {
+        let mut change = complete(membership, members)?;
+        self.proposed += 1;
+        change.id = ProposalId { node: self.node, boot: OWN_BUSINESS, count: self.proposed };
+        let id = change.id;
+        let added: Vec<NodeId> = change.put.iter().filter(|put| put.learner).map(|put| put.node).collect();
+        replica.propose_membership(change).map_err(reason)?;
+        if stay_learner {
+            self.staying.extend(added);
+        }
+        self.active = Some(Active::Change { giver, id, seen: false });
+        Ok(())
+    }
+
+    /// A membership entry was applied.
+    pub(super) fn applied(&mut self, id: ProposalId, conf_state: &Bytes) -> Option<Answer> {
+        let Some(Active::Change { giver, id: own, seen }) = &mut self.active else {
+            return None;
+        };
+        *seen |= *own == id;
+        let is_joint = conf::is_joint(conf_state).unwrap_or(false);
+        if !*seen || is_joint {
+            return None;
+        }
+        let giver = *giver;
+        self.active = None;
+        answer(giver, Ok(()))
+    }
+
+    /// Time passed: a handover that nobody takes up is given up.
+    pub(super) fn tick(&mut self, now_us: u64) -> Option<Answer> {
+        match self.active {
+            Some(Active::Move { giver, deadline_us }) if deadline_us <= now_us => {
+                self.active = None;
+                answer(giver, Err("the member did not take over in time; it may be unreachable".to_owned()))
+            }
+            Some(Active::Move { .. } | Active::Change { .. }) | None => None,
+        }
+    }
+
+    /// The reign is over: what was not begun is to be asked of the next leader.
+    pub(super) fn end(&mut self) -> Vec<Answer> {
+        self.active = None;
+        self.queue.drain(..).filter_map(|(giver, _)| answer(giver, Err(String::new()))).collect()
+    }
+
+    /// Which of these learners, which have caught up, should be promoted next.
+    pub(super) fn to_promote(&self, caught_up: Vec<NodeId>, members: &[Member]) -> Option<NodeId> {
+        let is_known = |node: &NodeId| members.iter().any(|member| member.node == *node);
+        caught_up.into_iter().find(|node| is_known(node) && !self.staying.contains(node))
+    }
+}
+
+fn reason(refused: NotProposed) -> String {
+    match refused {
+        // Whoever leads next can do it.
+        NotProposed::NotLeader { .. } | NotProposed::Removed | NotProposed::Transferring { .. } => String::new(),
+        NotProposed::Full
+        | NotProposed::TooLarge { .. }
+        | NotProposed::Refused { .. } => refused.to_string(),
+    }
+}
+
+fn answer(giver: Giver, result: Result<(), String>) -> Option<Answer> {
+    let (to, request) = giver?;
+    let (accepted, reason) = (result.is_ok(), result.err().unwrap_or_default());
+    Some(Answer { to, request, accepted, reason })
+}
+
+/// Fills in what is known of members, and refuses what contradicts it.
+fn complete(mut change: Membership, members: &[Member]) -> Result<Membership, String> {
+    for put in &mut change.put {
+        if let Some(known) = members.iter().find(|member| member.node == put.node) {
+            *put = Member { learner: put.learner, ..known.clone() };
+            continue;
+        }
+        if put.peer_urls.is_empty() {
+            return Err(format!("member {} does not exist", put.node));
+        }
+        let taken = |url: &&String| members.iter().any(|member| member.peer_urls.contains(url));
+        if let Some(url) = put.peer_urls.iter().find(taken) {
+            return Err(format!("peer URL {url} belongs to a member already; remove that one first"));
+        }
+    }
+    for node in &change.remove {
+        if !members.iter().any(|member| member.node == *node) {
+            return Err(format!("member {node} does not exist"));
+        }
+    }
+    Ok(change)
+}
