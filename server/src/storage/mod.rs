@@ -91,7 +91,7 @@ const REPLACE_MEMBER: &str = "This copy cannot be trusted and nothing was change
     analysis, remove this member from the cluster, and add it anew with an empty data directory; if it is \
     the only member, restore a saved snapshot";
 
-fn io_error(action: &'static str, path: &Path, source: std::io::Error) -> StorageError {
+pub(crate) fn io_error(action: &'static str, path: &Path, source: std::io::Error) -> StorageError {
     StorageError::Io { action, path: path.to_path_buf(), source }
 }
 

@@ -11,7 +11,8 @@ impl SegmentedLog {
     /// Makes sure that what was read is on disk and that nothing after it can ever be read.
     ///
     /// A previous process may have died of a failed sync, with pages that the system believes
-    /// clean but never wrote. So what no record proves durable is written again.
+    /// clean but never wrote. So what no record proves durable is written again. It may also have
+    /// died before it synced the directory.
     pub(super) fn secure_tail(&mut self, unproven: u64, torn: bool) -> StorageResult<()> {
         let end = self.end;
         let active = active(&mut self.segments);
@@ -21,7 +22,8 @@ impl SegmentedLog {
         if torn {
             active.zero_from(end)?;
         }
-        active.sync()
+        active.sync()?;
+        self.disk.sync_dir(&self.dir).map_err(|error| io_error("sync", &self.dir, error))
     }
 
     /// Begins a segment; durable on return. The one before has been completed and synced.

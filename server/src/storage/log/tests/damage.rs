@@ -1,6 +1,7 @@
 //! What was read is not what was written.
 
 use super::*;
+use crate::storage::log::segment::HEAD_BYTES;
 
 fn reopen(disk: &FaultDisk) -> StorageResult<(SegmentedLog, Option<TornTail>)> {
     SegmentedLog::open(Box::new(disk.copy()), Path::new(DIR), small())
@@ -128,4 +129,17 @@ fn an_entry_damaged_while_running_is_reported_when_read() {
     disk.tamper(&segment_paths(&disk)[0], |bytes| bytes[200] ^= 1);
     let error = log.entries(1, 31, u64::MAX).expect_err("damage").to_string();
     assert!(error.contains("does not match its checksum"), "{error}");
+}
+
+#[test]
+fn a_torn_tail_is_wiped_so_that_nothing_of_it_returns() {
+    let disk = FaultDisk::default();
+    let mut log = open(&disk);
+    log.append(&run(1..=6, 1), None, true).expect("append");
+    let path = segment_paths(&disk)[0].clone();
+    disk.tamper(&path, |bytes| bytes[HEAD_BYTES + 8] ^= 1);
+    let (log, torn) = SegmentedLog::open(Box::new(disk.clone()), Path::new(DIR), small()).expect("open");
+    assert_eq!(torn, Some(TornTail { path: path.clone(), offset: HEAD_BYTES as u64 }));
+    assert_eq!(log.last_index(), 0);
+    disk.tamper(&path, |bytes| assert!(bytes[HEAD_BYTES..].iter().all(|byte| *byte == 0)));
 }
