@@ -1,9 +1,13 @@
 //! The Oarlock server. Modules in reading order; the picture is in `docs/architecture.md`.
 
+pub mod config;
 pub mod consensus;
+pub mod front;
 pub mod log_format;
 pub mod node;
 pub mod peer;
+pub mod restore;
 pub mod session;
 pub mod storage;
+pub mod tasks;
 pub mod watch;

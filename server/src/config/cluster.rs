@@ -64,8 +64,11 @@ impl Start {
     }
 }
 
-/// `name=url,name=url,...`; a name given several times has several addresses.
-fn founders(text: &str) -> Result<Founders, ConfigError> {
+/// Reads `name=url,name=url,...`; a name given several times has several addresses.
+///
+/// # Errors
+/// What is not of this form, an address given twice, and an empty list.
+pub fn founders(text: &str) -> Result<Founders, ConfigError> {
     const WHAT: &str = "initial-cluster";
     let mut members = Founders::new();
     for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {

@@ -9,7 +9,7 @@ mod settings;
 mod tuning;
 mod url;
 
-pub use self::cluster::{Founders, Start};
+pub use self::cluster::{Founders, Start, founders};
 pub use self::compaction::Compaction;
 pub use self::settings::Settings;
 pub use self::tuning::{Arrangement, Bounds, LogFormat, Logging, Timing};

@@ -14,7 +14,13 @@
 //!
 //! Modules in reading order: [`request`], `core`, `driver`, `applier`, and what the applier owns.
 
+pub mod applier;
+pub mod core;
+pub mod driver;
+pub mod exchange;
+pub mod founding;
 pub mod handle;
 pub mod io;
 pub mod mailbox;
+pub mod options;
 pub mod request;
