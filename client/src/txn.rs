@@ -1,4 +1,22 @@
 //! Transactions: compare, then one branch or the other, atomically, in one revision.
+//!
+//! ```no_run
+//! use oarlock_client::{Client, compare, op};
+//!
+//! # async fn example(client: Client) -> oarlock_client::Result<()> {
+//! let outcome = client
+//!     .txn()
+//!     .when(compare::version("/seat/12").eq(0_u64))
+//!     .then(op::put("/seat/12", "alice"))
+//!     .otherwise(op::get("/seat/12"))
+//!     .await?;
+//! match outcome.first_record() {
+//!     None => println!("taken at revision {}", outcome.revision),
+//!     Some(taken) => println!("{} was faster", taken.text()),
+//! }
+//! # Ok(())
+//! # }
+//! ```
 
 use crate::error::{Error, Result};
 use crate::target::Target;

@@ -1,4 +1,20 @@
 //! Watches: changes in order, without gaps or repetitions, over every reconnection.
+//!
+//! ```no_run
+//! use futures::StreamExt;
+//! use oarlock_client::{Client, WatchItem, prefix};
+//!
+//! # async fn example(client: Client) -> oarlock_client::Result<()> {
+//! let page = client.range(prefix("/services/")).await?;
+//! let mut watch = client.watch(prefix("/services/")).from(page.revision + 1).resync().start();
+//! while let Some(item) = watch.next().await {
+//!     if let WatchItem::Events(events) = item? {
+//!         events.iter().for_each(|event| println!("{:?} {:?}", event.record.key, event.cause));
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
 
 use crate::client::Client;
 use crate::error::{Error, Result};

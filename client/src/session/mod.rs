@@ -3,6 +3,21 @@
 //! A session lives on one bidirectional stream at a time. When the stream or its server dies, the
 //! session attaches elsewhere by itself, and sends again whatever was not answered, under the same
 //! sequence numbers: the servers execute each of them once.
+//!
+//! ```no_run
+//! use oarlock_client::Client;
+//! use std::time::Duration;
+//!
+//! # async fn example(client: Client) -> oarlock_client::Result<()> {
+//! let session = client.session().timeout(Duration::from_secs(5)).open().await?;
+//! session.on_lost(|cause| eprintln!("stop everything: {cause}"));
+//! session.put_ephemeral("/members/7", "10.0.0.7:80").await?;
+//! session.add("/starts/7", 1).await?; // once, whatever happens on the way
+//! assert!(session.valid_for() <= Duration::from_secs(5));
+//! session.close().await?;
+//! # Ok(())
+//! # }
+//! ```
 
 mod driver;
 mod link;
