@@ -124,9 +124,7 @@ impl<'a> Reader<'a> {
 
     /// One byte.
     pub fn byte(&mut self) -> u8 {
-        let Some(byte) = self.record.get(self.at) else {
-            self.complain("ends too early")
-        };
+        let Some(byte) = self.record.get(self.at) else { self.complain("ends too early") };
         self.at += 1;
         *byte
     }
@@ -178,9 +176,7 @@ impl<'a> Reader<'a> {
 
     /// A fixed number of bytes.
     pub fn array<const N: usize>(&mut self) -> [u8; N] {
-        let Some(bytes) = self.record[self.at..].first_chunk::<N>() else {
-            self.complain("ends too early")
-        };
+        let Some(bytes) = self.record[self.at..].first_chunk::<N>() else { self.complain("ends too early") };
         self.at += N;
         *bytes
     }

@@ -112,12 +112,15 @@ impl Space {
 
 /// Whether the record under this full key counts in the digest.
 pub fn in_digest(key: &[u8]) -> bool {
+    !is_of_the_past(key) && key != COUNTERS && key != DIGESTS && key != RECLAIMED
+}
+
+/// Whether this full key is of history or versions. An entry only ever adds such records, under keys
+/// that were never there before; only reclaiming removes them.
+pub fn is_of_the_past(key: &[u8]) -> bool {
     const HISTORY: u8 = Space::History.byte();
     const VERSIONS: u8 = Space::Versions.byte();
-    match key.first() {
-        Some(&HISTORY | &VERSIONS) => false,
-        _ => key != COUNTERS && key != DIGESTS && key != RECLAIMED,
-    }
+    matches!(key.first(), Some(&HISTORY | &VERSIONS))
 }
 
 /// The counters.
@@ -294,9 +297,7 @@ pub enum Forget {
 pub fn forget(at_ms: u64, what: &Forget) -> Bytes {
     let time = at_ms.to_be_bytes();
     match what {
-        Forget::Session(session) => {
-            Space::Dedup.key(&[b"x", &time, b"s", &session.get().to_be_bytes()])
-        }
+        Forget::Session(session) => Space::Dedup.key(&[b"x", &time, b"s", &session.get().to_be_bytes()]),
         Forget::Idempotent(key) => Space::Dedup.key(&[b"x", &time, b"i", key]),
     }
 }
@@ -308,9 +309,7 @@ pub const FORGET_SPAN: (&[u8], &[u8]) = (b"dx", b"dy");
 pub fn parse_forget(key: &[u8]) -> Option<(u64, Forget)> {
     let (time, rest) = key.strip_prefix(FORGET_SPAN.0)?.split_first_chunk::<8>()?;
     let what = match rest.split_first()? {
-        (b's', number) => {
-            Forget::Session(SessionId(u64::from_be_bytes(<[u8; 8]>::try_from(number).ok()?)))
-        }
+        (b's', number) => Forget::Session(SessionId(u64::from_be_bytes(<[u8; 8]>::try_from(number).ok()?))),
         (b'i', key) => Forget::Idempotent(Bytes::copy_from_slice(key)),
         _ => return None,
     };

@@ -21,8 +21,7 @@
 mod script;
 
 use oarlock_state::command::{
-    Guard, IdempotencyKey, Member, MembershipChange, OpenSession, OutcomeOf, Query, TokenScope,
-    Txn,
+    Guard, IdempotencyKey, Member, MembershipChange, OpenSession, OutcomeOf, Query, TokenScope, Txn,
 };
 use oarlock_state::{
     Applied, Command, EntryBody, Index, Machine, NodeId, Proposal, ProposalId, RequestId, Revision,
@@ -148,7 +147,8 @@ impl Story {
                 Ok(format!("\n{}", show::applied(&self.world.propose(held))))
             }
             "reclaim" => {
-                let budget = words.next().map_or(Ok(usize::MAX), |word| text(&word)?.parse().map_err(Fault::from))?;
+                let budget =
+                    words.next().map_or(Ok(usize::MAX), |word| text(&word)?.parse().map_err(Fault::from))?;
                 let removed = self.world.reclaim(budget);
                 Ok(removed.map_or("nothing to do".to_owned(), |count| format!("removed {count} records")))
             }
@@ -338,10 +338,9 @@ fn question(verb: &str, words: &mut Words) -> Result<Option<Query>, Fault> {
         "outcome" => {
             let of = words.text()?;
             let request = match of.split_once('/') {
-                Some((session, sequence)) => OutcomeOf::Session {
-                    session: SessionId(session.parse()?),
-                    sequence: sequence.parse()?,
-                },
+                Some((session, sequence)) => {
+                    OutcomeOf::Session { session: SessionId(session.parse()?), sequence: sequence.parse()? }
+                }
                 None => OutcomeOf::Idempotency { key: of.into() },
             };
             Query::Outcome { request }

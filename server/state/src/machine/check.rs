@@ -191,14 +191,15 @@ impl State<'_> {
 
     fn attached(&self) -> Result<(), String> {
         for (full, _) in self.space(Space::Attached) {
-            let (session, keyspace, key) = keys::parse_attached(&full)
-                .ok_or_else(|| format!("attached key {full:?} is unreadable"))?;
+            let (session, keyspace, key) =
+                keys::parse_attached(&full).ok_or_else(|| format!("attached key {full:?} is unreadable"))?;
             ensure(self.session_exists(session), || {
                 format!("{key:?} is attached to session {session}, which does not exist")
             })?;
             let owned = match keyspace {
-                Keyspace::Kv => crate::machine::kv::get(self.view, &key)
-                    .is_some_and(|record| record.owner == session),
+                Keyspace::Kv => {
+                    crate::machine::kv::get(self.view, &key).is_some_and(|record| record.owner == session)
+                }
                 Keyspace::Tree => self.view.get(&Space::Tree.key(&[&key])).is_some(),
             };
             ensure(owned, || format!("{key:?} is attached to session {session} without being its"))?;
@@ -233,10 +234,9 @@ impl State<'_> {
             let sequence = last_number(&full);
             let session = SessionId(last_number(&full[..full.len() - 8]));
             let window = self.view.get(&keys::window(session)).map(|window| Window::decode(&window));
-            ensure(
-                window.is_some_and(|w| sequence > w.acked_up_to && sequence <= w.last),
-                || format!("outcome {sequence} of session {session} is outside of {window:?}"),
-            )?;
+            ensure(window.is_some_and(|w| sequence > w.acked_up_to && sequence <= w.last), || {
+                format!("outcome {sequence} of session {session} is outside of {window:?}")
+            })?;
             let _ = outcome::decode(&record);
         }
         for (full, record) in self.records(b"di", b"dj") {

@@ -54,10 +54,8 @@ impl Progress {
             return Self::default();
         };
         let mut reader = Reader::new("reclaim progress", FORMAT, &record);
-        let progress = Self {
-            done: Revision(reader.number()),
-            next: (Revision(reader.number()), reader.number32()),
-        };
+        let progress =
+            Self { done: Revision(reader.number()), next: (Revision(reader.number()), reader.number32()) };
         reader.end();
         progress
     }

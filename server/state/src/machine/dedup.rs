@@ -13,8 +13,8 @@ use crate::command::{Answer, IdempotencyKey, Outcome, OutcomeOf, Proposal, Rejec
 use crate::ids::{RequestId, SessionId};
 use crate::keys::{self, Forget};
 use crate::limits::{
-    IDEMPOTENCY_KEY_BYTES_MAX, IDEMPOTENCY_RETENTION_MS_MAX, OUTCOME_RETENTION_MS,
-    PURGES_PER_ENTRY_MAX, WINDOW,
+    IDEMPOTENCY_KEY_BYTES_MAX, IDEMPOTENCY_RETENTION_MS_MAX, OUTCOME_RETENTION_MS, PURGES_PER_ENTRY_MAX,
+    WINDOW,
 };
 use crate::machine::scratch::Scratch;
 use crate::machine::{form, outcome};
@@ -126,9 +126,7 @@ fn admit_idempotent(work: &Scratch<'_>, name: &IdempotencyKey) -> Admission {
         return Admission::Refused(rejection);
     }
     match idempotent(work, &name.key) {
-        Some(found) if found.forget_at_ms > work.stamp_ms() => {
-            Admission::Repeated(repeated(found.outcome))
-        }
+        Some(found) if found.forget_at_ms > work.stamp_ms() => Admission::Repeated(repeated(found.outcome)),
         Some(_) | None => Admission::New,
     }
 }
@@ -309,9 +307,9 @@ pub(super) fn query(view: &dyn View, stamp_ms: u64, request: &OutcomeOf) -> Answ
             let record = view.get(&keys::outcome(*session, *sequence));
             record.map(|record| outcome::decode(&record))
         }
-        OutcomeOf::Idempotency { key } => idempotent(view, key)
-            .filter(|found| found.forget_at_ms > stamp_ms)
-            .map(|found| found.outcome),
+        OutcomeOf::Idempotency { key } => {
+            idempotent(view, key).filter(|found| found.forget_at_ms > stamp_ms).map(|found| found.outcome)
+        }
     };
     Answer::Outcome(outcome.map(repeated))
 }

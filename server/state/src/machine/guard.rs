@@ -11,9 +11,7 @@ pub(super) fn all(view: &dyn View, guards: &[Guard]) -> Result<(), Rejection> {
     form::limit("number of guards", guards.len(), GUARDS_MAX)?;
     match guards.iter().find(|guard| !is_current(view, guard)) {
         None => Ok(()),
-        Some(Guard { scope, token }) => {
-            Err(Rejection::Fenced { scope: scope.clone(), token: *token })
-        }
+        Some(Guard { scope, token }) => Err(Rejection::Fenced { scope: scope.clone(), token: *token }),
     }
 }
 

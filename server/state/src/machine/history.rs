@@ -56,9 +56,7 @@ pub(super) fn decode(revision: Revision, sub: u32, record: &Bytes) -> Event {
         1 => Keyspace::Tree,
         _ => reader.complain("unknown keyspace"),
     };
-    let Some(cause) = Cause::from_number(reader.byte()) else {
-        reader.complain("unknown cause")
-    };
+    let Some(cause) = Cause::from_number(reader.byte()) else { reader.complain("unknown cause") };
     let session = SessionId(reader.number());
     let previous = (Revision(reader.number()), reader.number32());
     let key = reader.bytes();

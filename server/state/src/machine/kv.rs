@@ -150,10 +150,7 @@ pub(super) fn put(work: &mut Scratch<'_>, put: &Put) -> Result<Option<KeyValue>,
 }
 
 /// The owner, if there is such a session.
-pub(super) fn existing_owner(
-    work: &Scratch<'_>,
-    owner: SessionId,
-) -> Result<SessionId, Rejection> {
+pub(super) fn existing_owner(work: &Scratch<'_>, owner: SessionId) -> Result<SessionId, Rejection> {
     if owner != SessionId(0) && !work.session_exists(owner) {
         return Err(Rejection::SessionNotFound { session: owner });
     }

@@ -69,8 +69,8 @@ pub struct Applied {
     pub events: Vec<Event>,
     /// What whoever keeps deadlines must know, in order.
     pub sessions: Vec<SessionChange>,
-    /// Turn the state before the entry into the state after it. In key order, each key once. To be
-    /// made true together or not at all.
+    /// Turn the state before the entry into the state after it. Each key once. To be made true
+    /// together or not at all.
     pub mutations: Vec<Mutation>,
     /// All members, if the entry changed one.
     pub members: Option<Vec<Member>>,
@@ -124,7 +124,9 @@ pub struct DigestCheck {
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum LoadError {
     /// Written by another version of the program.
-    #[error("the state has format {found}, and this program reads format {known}; use the version that wrote it, or let the node fetch a snapshot")]
+    #[error(
+        "the state has format {found}, and this program reads format {known}; use the version that wrote it, or let the node fetch a snapshot"
+    )]
     Format {
         /// What was found.
         found: u8,
@@ -132,7 +134,9 @@ pub enum LoadError {
         known: u8,
     },
     /// Records without the counters that belong to them.
-    #[error("the state holds records but not {record}; it is damaged: remove the node's data directory and let it fetch a snapshot")]
+    #[error(
+        "the state holds records but not {record}; it is damaged: remove the node's data directory and let it fetch a snapshot"
+    )]
     Missing {
         /// What is missing.
         record: &'static str,
@@ -186,10 +190,7 @@ impl Machine {
         membership::found(&mut work, members, conf_state, cluster_id);
         let mut finished = work.finish();
         let record = finished.counters.encode();
-        finished.mutations.push(Mutation {
-            key: Bytes::from_static(keys::COUNTERS),
-            value: Some(record),
-        });
+        finished.mutations.push(Mutation { key: Bytes::from_static(keys::COUNTERS), value: Some(record) });
         finished.mutations
     }
 
@@ -232,15 +233,11 @@ impl Machine {
         let Round { index, work, outcomes, members, digest_check } = round;
         let mut finished = work.finish();
         self.counters = finished.counters;
-        finished.mutations.push(Mutation {
-            key: Bytes::from_static(keys::COUNTERS),
-            value: Some(self.counters.encode()),
-        });
-        let digest_check = digest_check.map(|(at, theirs)| DigestCheck {
-            index: at,
-            theirs,
-            ours: self.digests.at(at),
-        });
+        finished
+            .mutations
+            .push(Mutation { key: Bytes::from_static(keys::COUNTERS), value: Some(self.counters.encode()) });
+        let digest_check =
+            digest_check.map(|(at, theirs)| DigestCheck { index: at, theirs, ours: self.digests.at(at) });
         finished.mutations.extend(self.digests.note(&self.counters));
         Applied {
             index,
@@ -261,7 +258,7 @@ impl Machine {
 
     /// One bounded step of forgetting what lies before the compacted revision; looks at no more
     /// than `budget` events. Local to this replica, safe to repeat, not part of the digest. Returns
-    /// what to remove (to be made true together with nothing between); empty when nothing is left.
+    /// what to remove (to be made true together, with nothing between); empty when nothing is left.
     pub fn reclaim(&mut self, view: &dyn View, budget: usize) -> Vec<Mutation> {
         self.reclaimed.step(view, self.counters.compacted, budget.max(1))
     }

@@ -82,10 +82,7 @@ fn read_body(reader: &mut Reader<'_>) -> ReplyBody {
         0 => ReplyBody::Done,
         1 => ReplyBody::Txn(read_txn(reader)),
         2 => ReplyBody::Tree(tree::read_reply(reader)),
-        3 => ReplyBody::SessionOpened {
-            session: SessionId(reader.number()),
-            timeout_ms: reader.number(),
-        },
+        3 => ReplyBody::SessionOpened { session: SessionId(reader.number()), timeout_ms: reader.number() },
         4 => {
             let ended = (0..reader.number()).map(|_| SessionId(reader.number())).collect();
             ReplyBody::Expired { ended }
@@ -271,11 +268,7 @@ fn read_rejection(reader: &mut Reader<'_>) -> Rejection {
     }
     match tag {
         0 => Rejection::KeyEmpty,
-        1 => Rejection::TooLarge {
-            what: known_text(reader),
-            size: reader.number(),
-            limit: reader.number(),
-        },
+        1 => Rejection::TooLarge { what: known_text(reader), size: reader.number(), limit: reader.number() },
         2 => Rejection::DuplicateKey { key: reader.bytes() },
         3 => Rejection::KeyNotFound { key: reader.bytes() },
         4 => Rejection::KeyExists { key: reader.bytes() },

@@ -9,26 +9,18 @@ use crate::tree;
 use crate::view::View;
 
 /// Answers a question.
-pub(super) fn read(
-    view: &dyn View,
-    counters: &Counters,
-    query: &Query,
-) -> Result<Answer, Rejection> {
+pub(super) fn read(view: &dyn View, counters: &Counters, query: &Query) -> Result<Answer, Rejection> {
     let readable = Readable::of_counters(counters);
     match query {
         Query::Range(query) => Ok(Answer::Range(read_range(view, readable, query)?)),
         Query::ReadTxn(txn) => Ok(Answer::Txn(txn::read(view, readable, txn)?)),
         Query::Tree(query) => Ok(Answer::Tree(tree::read(view, query)?)),
-        Query::Session { session, want_attached } => {
-            session::query(view, *session, *want_attached)
-        }
+        Query::Session { session, want_attached } => session::query(view, *session, *want_attached),
         Query::Sessions { after, limit } => Ok(session::list(view, *after, *limit)),
         Query::Outcome { request } => Ok(dedup::query(view, counters.stamp_ms, request)),
         Query::CheckToken(guard) => Ok(Answer::TokenCurrent(guard::is_current(view, guard))),
         Query::Members => Ok(Answer::Members(membership::all(view))),
-        Query::History { from, to, byte_budget } => {
-            history::read(view, counters, *from, *to, *byte_budget)
-        }
+        Query::History { from, to, byte_budget } => history::read(view, counters, *from, *to, *byte_budget),
         Query::Previous { at } => history::previous(view, counters, *at),
     }
 }

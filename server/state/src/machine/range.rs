@@ -34,11 +34,7 @@ impl Readable {
     }
 
     pub(super) fn of_scratch(work: &Scratch<'_>) -> Self {
-        Self {
-            shown: work.revision(),
-            settled: work.settled_revision(),
-            compacted: work.counters.compacted,
-        }
+        Self { shown: work.revision(), settled: work.settled_revision(), compacted: work.counters.compacted }
     }
 
     /// Refuses a revision that is forgotten or yet to come. Zero is the current one. Depends on the

@@ -29,10 +29,9 @@ struct Slot {
 
 /// The record before the entry.
 enum Old {
-    /// Never looked at: the record does not count in the digest. Nothing was there, since history
-    /// and versions are only ever added to.
-    Unread,
-    Known(Option<Bytes>),
+    /// Nothing, and the view need not be asked: the record [is of the past](keys::is_of_the_past).
+    Nothing,
+    Read(Option<Bytes>),
 }
 
 /// The changes of one entry so far, over the state before it.
@@ -91,11 +90,8 @@ impl<'v> Scratch<'v> {
     /// Begins a proposal: from here on everything can be undone.
     pub(crate) fn begin(&mut self, actor: SessionId) {
         self.undo.clear();
-        self.before = Before {
-            counters: self.counters,
-            events: self.events.len(),
-            sessions: self.sessions.len(),
-        };
+        self.before =
+            Before { counters: self.counters, events: self.events.len(), sessions: self.sessions.len() };
         self.open_transaction(Cause::Request, actor);
     }
 
@@ -210,11 +206,11 @@ impl<'v> Scratch<'v> {
             }
             Entry::Vacant(vacant) => {
                 let key = vacant.key();
-                let (old, held) = if keys::in_digest(key) {
-                    let old = old.unwrap_or_else(|| self.view.get(key));
-                    (Old::Known(old.clone()), old)
+                let (old, held) = if keys::is_of_the_past(key) {
+                    (Old::Nothing, None)
                 } else {
-                    (Old::Unread, None)
+                    let old = old.unwrap_or_else(|| self.view.get(key));
+                    (Old::Read(old.clone()), old)
                 };
                 let place = self.slots.len() as u32;
                 vacant.insert(place);
@@ -250,15 +246,15 @@ impl<'v> Scratch<'v> {
         for (key, place) in self.places {
             let slot = &mut self.slots[place as usize];
             let new = slot.new.take();
-            let unchanged = match &slot.old {
-                Old::Unread => new.is_none(),
-                Old::Known(old) => *old == new,
+            let old = match &slot.old {
+                Old::Nothing => None,
+                Old::Read(old) => old.as_ref(),
             };
-            if unchanged {
+            if old == new.as_ref() {
                 continue;
             }
-            if let Old::Known(old) = &slot.old {
-                settle(&mut counters.sum, &key, old.as_ref(), new.as_ref());
+            if keys::in_digest(&key) {
+                settle(&mut counters.sum, &key, old, new.as_ref());
             }
             mutations.push(Mutation { key, value: new });
         }
@@ -318,9 +314,9 @@ fn merge<'a>(
     let mut stopped = false;
     view.scan(from, to, reverse, &mut |key, value| {
         let mut hidden = false;
-        while let Some((own_key, new)) = own.next_if(|(own_key, _)| {
-            if reverse { own_key.as_ref() >= key } else { own_key.as_ref() <= key }
-        }) {
+        while let Some((own_key, new)) = own
+            .next_if(|(own_key, _)| if reverse { own_key.as_ref() >= key } else { own_key.as_ref() <= key })
+        {
             hidden |= own_key.as_ref() == key;
             if let Some(new) = new
                 && visit(own_key, new).is_break()

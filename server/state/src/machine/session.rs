@@ -119,10 +119,7 @@ pub(super) fn close(work: &mut Scratch<'_>, session: SessionId) -> Result<ReplyB
 }
 
 /// Notes that sessions were seen alive. Unknown ones are passed over.
-pub(super) fn touch(
-    work: &mut Scratch<'_>,
-    sessions: &[SessionId],
-) -> Result<ReplyBody, Rejection> {
+pub(super) fn touch(work: &mut Scratch<'_>, sessions: &[SessionId]) -> Result<ReplyBody, Rejection> {
     form::limit("number of sessions", sessions.len(), SESSIONS_PER_ENTRY_MAX)?;
     for session in sessions {
         let key = keys::session(*session);
@@ -140,10 +137,7 @@ pub(super) fn touch(
 
 /// Ends the sessions that were not touched since the leader looked. Each ends in a revision of its
 /// own, like a lease that etcd revokes.
-pub(super) fn expire(
-    work: &mut Scratch<'_>,
-    sessions: &[(SessionId, u64)],
-) -> Result<ReplyBody, Rejection> {
+pub(super) fn expire(work: &mut Scratch<'_>, sessions: &[(SessionId, u64)]) -> Result<ReplyBody, Rejection> {
     form::limit("number of sessions", sessions.len(), SESSIONS_PER_ENTRY_MAX)?;
     let mut ended = Vec::new();
     for (session, touches) in sessions {
@@ -218,11 +212,7 @@ fn info(view: &dyn View, session: SessionId, record: Record) -> SessionInfo {
 }
 
 /// What is known of one session.
-pub(super) fn query(
-    view: &dyn View,
-    session: SessionId,
-    want_attached: bool,
-) -> Result<Answer, Rejection> {
+pub(super) fn query(view: &dyn View, session: SessionId, want_attached: bool) -> Result<Answer, Rejection> {
     let record = get(view, session).ok_or(Rejection::SessionNotFound { session })?;
     let mut info = info(view, session, record);
     if want_attached {
@@ -249,8 +239,7 @@ pub(super) fn list(view: &dyn View, after: SessionId, limit: u64) -> Answer {
             more = true;
             return ControlFlow::Break(());
         }
-        let session =
-            keys::parse_session(key).unwrap_or_else(|| damaged("session", "its key is too short"));
+        let session = keys::parse_session(key).unwrap_or_else(|| damaged("session", "its key is too short"));
         found.push((session, Record::decode(record)));
         ControlFlow::Continue(())
     });

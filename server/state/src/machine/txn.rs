@@ -5,8 +5,8 @@
 //! transaction's own earlier writes.
 
 use crate::command::{
-    Compare, CompareOp, CompareTarget, KeyRange, KeyValue, KvOp, OpResult, RangeQuery, Rejection,
-    Txn, TxnReply,
+    Compare, CompareOp, CompareTarget, KeyRange, KeyValue, KvOp, OpResult, RangeQuery, Rejection, Txn,
+    TxnReply,
 };
 use crate::ids::{Revision, SessionId};
 use crate::keys;
@@ -30,17 +30,11 @@ pub(super) fn execute(work: &mut Scratch<'_>, txn: &Txn) -> Result<TxnReply, Rej
 
 /// Executes a transaction of reads. Writes are refused by whoever builds the query; one that comes
 /// here all the same is a caller's bug.
-pub(super) fn read(
-    view: &dyn View,
-    readable: Readable,
-    txn: &Txn,
-) -> Result<TxnReply, Rejection> {
+pub(super) fn read(view: &dyn View, readable: Readable, txn: &Txn) -> Result<TxnReply, Rejection> {
     form::check(txn)?;
     let mut run = Run::prepare(view, readable, txn)?;
     run.branch(txn, &mut |op, bytes_left| match op {
-        KvOp::Range(query) => {
-            Ok(OpResult::Range(range::read(view, readable, query, bytes_left)?))
-        }
+        KvOp::Range(query) => Ok(OpResult::Range(range::read(view, readable, query, bytes_left)?)),
         KvOp::Put(_)
         | KvOp::Delete { .. }
         | KvOp::Txn(_)
@@ -65,9 +59,7 @@ fn operate(work: &mut Scratch<'_>, op: &KvOp, bytes_left: u64) -> Result<OpResul
             Ok(OpResult::Delete { deleted, previous })
         }
         KvOp::Update { key, update } => update::update(work, key, update),
-        KvOp::PutSequential { prefix, value, owner } => {
-            update::put_sequential(work, prefix, value, *owner)
-        }
+        KvOp::PutSequential { prefix, value, owner } => update::put_sequential(work, prefix, value, *owner),
         KvOp::Txn(_) => unreachable!("Run::branch descends into nested transactions itself"),
     }
 }
@@ -119,22 +111,14 @@ impl Run {
     }
 }
 
-fn choose(
-    view: &dyn View,
-    readable: Readable,
-    txn: &Txn,
-    path: &mut Vec<bool>,
-) -> Result<(), Rejection> {
+fn choose(view: &dyn View, readable: Readable, txn: &Txn, path: &mut Vec<bool>) -> Result<(), Rejection> {
     let succeeded = txn.compare.iter().all(|compare| holds(view, compare));
     path.push(succeeded);
     for op in if succeeded { &txn.then } else { &txn.otherwise } {
         match op {
             KvOp::Range(RangeQuery { revision, .. }) => readable.admit(*revision)?,
             KvOp::Txn(inner) => choose(view, readable, inner, path)?,
-            KvOp::Put(_)
-            | KvOp::Delete { .. }
-            | KvOp::Update { .. }
-            | KvOp::PutSequential { .. } => {}
+            KvOp::Put(_) | KvOp::Delete { .. } | KvOp::Update { .. } | KvOp::PutSequential { .. } => {}
         }
     }
     Ok(())

@@ -1,10 +1,10 @@
 //! Values computed from what they are.
 
+use crate::codec::{Reader, Writer};
 use crate::command::{OpResult, Rejection, Update};
 use crate::ids::SessionId;
 use crate::keys;
 use crate::limits::VALUE_BYTES_MAX;
-use crate::codec::{Reader, Writer};
 use crate::machine::kv::{self, Found};
 use crate::machine::scratch::Scratch;
 use crate::view::View;
@@ -16,15 +16,10 @@ pub(super) const SEQUENCE_DIGITS: usize = 20;
 
 /// Changes a value. The owner stays. An update that leaves an existing value as it is changes
 /// nothing and makes no event.
-pub(super) fn update(
-    work: &mut Scratch<'_>,
-    key: &Bytes,
-    update: &Update,
-) -> Result<OpResult, Rejection> {
+pub(super) fn update(work: &mut Scratch<'_>, key: &Bytes, update: &Update) -> Result<OpResult, Rejection> {
     let found = Found::look_up(work, key);
     let old = found.record.as_ref().map(|record| &record.value);
-    let value = compute(old, update)
-        .map_err(|reason| Rejection::BadValue { key: key.clone(), reason })?;
+    let value = compute(old, update).map_err(|reason| Rejection::BadValue { key: key.clone(), reason })?;
     if value.len() > VALUE_BYTES_MAX {
         return Err(Rejection::TooLarge {
             what: "bytes of the value after appending",
@@ -73,10 +68,9 @@ pub(super) fn put_sequential(
     let mut number = stored.as_ref().map_or(0, decode_sequence);
     // A client may have put such keys by hand: pass over them. Each is passed only once.
     let found = loop {
-        number = number.checked_add(1).ok_or_else(|| Rejection::BadValue {
-            key: prefix.clone(),
-            reason: SEQUENCE_END,
-        })?;
+        number = number
+            .checked_add(1)
+            .ok_or_else(|| Rejection::BadValue { key: prefix.clone(), reason: SEQUENCE_END })?;
         let found = Found::look_up(work, &sequential_key(prefix, number));
         if found.record.is_none() {
             break found;

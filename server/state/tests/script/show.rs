@@ -19,8 +19,7 @@ const SHOWN: usize = 12;
 
 /// Everything that an entry did, one line each.
 pub fn applied(applied: &Applied) -> String {
-    let mut lines: Vec<String> =
-        applied.outcomes.iter().map(|(_, outcome)| self::outcome(outcome)).collect();
+    let mut lines: Vec<String> = applied.outcomes.iter().map(|(_, outcome)| self::outcome(outcome)).collect();
     lines.extend(applied.sessions.iter().map(|change| format!("  {}", session_change(change))));
     lines.extend(applied.events.iter().take(SHOWN).map(|event| format!("  {}", self::event(event))));
     if let Some(left) = applied.events.len().checked_sub(SHOWN).filter(|left| *left > 0) {

@@ -5,8 +5,7 @@
 
 use oarlock_state::command::{Answer, Query};
 use oarlock_state::{
-    Applied, Command, Entry, EntryBody, Index, Machine, MemoryView, Proposal, ProposalId, Rejection,
-    Term,
+    Applied, Command, Entry, EntryBody, Index, Machine, MemoryView, Proposal, ProposalId, Rejection, Term,
 };
 
 /// A state with its machine.
@@ -53,13 +52,7 @@ pub struct World {
 
 impl World {
     pub fn new() -> Self {
-        Self {
-            replica: Replica::fresh(),
-            twin: Replica::fresh(),
-            now_ms: 0,
-            term: Term(1),
-            proposals: 0,
-        }
+        Self { replica: Replica::fresh(), twin: Replica::fresh(), now_ms: 0, term: Term(1), proposals: 0 }
     }
 
     /// Starts anew from these records.
