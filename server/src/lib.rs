@@ -2,9 +2,11 @@
 
 pub mod config;
 pub mod consensus;
+pub mod fatal;
 pub mod front;
 pub mod log_format;
 pub mod node;
+pub mod observe;
 pub mod peer;
 pub mod restore;
 pub mod session;

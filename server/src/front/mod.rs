@@ -2,4 +2,6 @@
 //!
 //! A door checks form, converts, submits, converts back. No door knows another.
 
+pub mod http;
+pub mod listener;
 pub mod native;

@@ -1,0 +1,215 @@
+//! Every metric's name, in one list. Counters that the hot path moves are moved there; everything
+//! else is read when somebody asks.
+
+use super::process::Usage;
+use crate::node::handle::Handle;
+use crate::node::request::Role;
+use crate::peer::transport::Traffic;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// What the node's own code counts.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    /// Requests taken in, of every kind.
+    pub requests: Counter,
+    /// Writes among them.
+    pub writes: Counter,
+    /// Reads among them.
+    pub reads: Counter,
+    /// Replies given.
+    pub replies: Counter,
+    /// Replies that are refusals.
+    pub refusals: Counter,
+    /// Watch frames handed to connections.
+    pub watch_frames: Counter,
+    /// Changes of leader that this member saw.
+    pub leader_changes: Counter,
+    /// Rounds of the node.
+    pub rounds: Counter,
+    /// Requests and peer messages that one round gathered.
+    pub round_inputs: Histogram,
+    /// Seconds that one sync of the log took.
+    pub sync_seconds: Histogram,
+    /// Bytes of disk left; set from time to time.
+    pub disk_left: Arc<AtomicU64>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            requests: Counter::default(),
+            writes: Counter::default(),
+            reads: Counter::default(),
+            replies: Counter::default(),
+            refusals: Counter::default(),
+            watch_frames: Counter::default(),
+            leader_changes: Counter::default(),
+            rounds: Counter::default(),
+            round_inputs: Histogram::new(exponential_buckets(1.0, 4.0, 9)),
+            sync_seconds: Histogram::new(exponential_buckets(0.000_05, 2.0, 16)),
+            disk_left: Arc::default(),
+        }
+    }
+}
+
+/// What `/metrics` serves.
+pub struct Exposition {
+    registry: Registry,
+}
+
+impl Exposition {
+    /// All metrics of this node.
+    pub fn new(metrics: &Metrics, handle: Handle, traffic: Arc<Traffic>) -> Self {
+        let mut registry = Registry::with_prefix("oarlock");
+        let mut counters = |name: &str, help: &str, counter: &Counter| {
+            registry.register(name, help, counter.clone());
+        };
+        counters("requests", "Requests taken in", &metrics.requests);
+        counters("proposals", "Writes taken in, to be proposed", &metrics.writes);
+        counters("reads", "Reads taken in", &metrics.reads);
+        counters("replies", "Replies given", &metrics.replies);
+        counters("refusals", "Replies that say no", &metrics.refusals);
+        counters("watch_frames", "Watch frames handed to connections", &metrics.watch_frames);
+        counters("leader_changes", "Changes of leader seen", &metrics.leader_changes);
+        counters("rounds", "Rounds of the node", &metrics.rounds);
+        let inputs = metrics.round_inputs.clone();
+        registry.register("round_batch_size", "Requests and messages gathered by one round", inputs);
+        let seconds = metrics.sync_seconds.clone();
+        registry.register("fsync_duration_seconds", "Seconds per sync of the log", seconds);
+        let disk_left = metrics.disk_left.clone();
+        registry.register_collector(Box::new(Observed { handle, traffic, disk_left }));
+        Self { registry }
+    }
+
+    /// In the text format of OpenMetrics.
+    ///
+    /// # Errors
+    /// Never in practice: writing to a string does not fail.
+    pub fn text(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+/// What is read when somebody asks.
+struct Observed {
+    handle: Handle,
+    traffic: Arc<Traffic>,
+    disk_left: Arc<AtomicU64>,
+}
+
+impl fmt::Debug for Observed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Observed").finish_non_exhaustive()
+    }
+}
+
+impl Collector for Observed {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        self.encode_status(&mut encoder)?;
+        self.encode_traffic(&mut encoder)?;
+        self.encode_process(&mut encoder)
+    }
+}
+
+impl Observed {
+    fn encode_status(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
+        let status = self.handle.status_now();
+        let leads = u64::from(status.role == Role::Leader);
+        let led = u64::from(status.leader.get() != 0);
+        for (name, help, value) in [
+            ("is_leader", "1 if this member leads", leads),
+            ("has_leader", "1 if a leader is known", led),
+            ("term", "Current term", status.term),
+            ("committed_index", "Highest index known to be committed", status.committed),
+            ("applied_index", "Highest index applied", status.applied),
+            ("durable_index", "Highest index whose effects need no log", status.durable),
+            ("first_index", "First index in the log", status.first),
+            ("last_index", "Last index in the log", status.last),
+            ("revision", "Current revision", status.revision.get()),
+            ("compacted_revision", "Compacted revision", status.compacted.get()),
+            ("sessions", "Live sessions", status.sessions),
+            ("watches", "Watches on this member", status.watches),
+            ("state_bytes", "Bytes of the state on disk", status.state_bytes),
+            ("log_bytes", "Bytes of the log on disk", status.log_bytes),
+            ("overlay_bytes", "Bytes of changes not yet written to the state", status.overlay_bytes),
+            ("members", "Members of the cluster", status.members.len() as u64),
+            ("disk_left_bytes", "Bytes of disk left", self.disk_left.load(Relaxed)),
+        ] {
+            gauge(encoder, name, help, value)?;
+        }
+        Ok(())
+    }
+
+    fn encode_traffic(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
+        let turned = self.handle.mailbox().turned();
+        let traffic = &*self.traffic;
+        for (name, help, value) in [
+            ("mailbox_rejections", "Requests refused because the mailbox was full", &turned.requests),
+            ("mailbox_peer_drops", "Messages of members dropped because the mailbox was full", &turned.peers),
+            ("peer_sent_messages", "Messages sent to members", &traffic.sent),
+            ("peer_sent_bytes", "Bytes of messages sent to members", &traffic.sent_bytes),
+            ("peer_received_bytes", "Bytes received from members", &traffic.received_bytes),
+            ("peer_dropped_messages", "Messages to members dropped before sending", &traffic.dropped),
+            ("snapshots_sent", "Snapshots delivered to members", &traffic.snapshots_sent),
+            ("snapshots_failed", "Snapshots given up", &traffic.snapshots_failed),
+            ("snapshots_received", "Snapshots received whole", &traffic.snapshots_received),
+            ("snapshot_sent_bytes", "Bytes of snapshots sent", &traffic.snapshot_bytes),
+        ] {
+            let metric = ConstCounter::new(value.load(Relaxed));
+            metric.encode(encoder.encode_descriptor(name, help, None, metric_type(&metric))?)?;
+        }
+        Ok(())
+    }
+
+    fn encode_process(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
+        let usage = Usage::now();
+        gauge(encoder, "process_resident_memory_bytes", "Resident memory", usage.resident_bytes)?;
+        gauge(encoder, "process_open_fds", "Open file descriptors", usage.open_files)?;
+        gauge(encoder, "process_threads", "Threads", usage.threads)?;
+        let seconds = ConstCounter::new(usage.cpu_seconds);
+        let help = "Processor time used";
+        seconds.encode(encoder.encode_descriptor("process_cpu_seconds", help, None, metric_type(&seconds))?)
+    }
+}
+
+fn gauge(encoder: &mut DescriptorEncoder, name: &str, help: &str, value: u64) -> fmt::Result {
+    // Above 2^63 only for "unlimited", which a gauge shows as its largest number.
+    let metric = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+    metric.encode(encoder.encode_descriptor(name, help, None, metric_type(&metric))?)
+}
+
+fn metric_type(metric: &impl EncodeMetric) -> prometheus_client::metrics::MetricType {
+    metric.metric_type()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::handle::Identity;
+    use crate::node::mailbox::MailboxLimits;
+
+    #[test]
+    fn every_metric_is_named_after_the_program() {
+        let metrics = Metrics::default();
+        metrics.writes.inc_by(3);
+        metrics.sync_seconds.observe(0.001);
+        let handle = Handle::new(Identity::default(), MailboxLimits::default());
+        let text = Exposition::new(&metrics, handle, Arc::default()).text().expect("text");
+        assert!(text.contains("oarlock_proposals_total 3"), "{text}");
+        assert!(text.contains("oarlock_fsync_duration_seconds_count 1"));
+        assert!(text.contains("oarlock_applied_index 0"));
+        let samples = text.lines().filter(|line| !line.starts_with('#'));
+        assert!(samples.clone().count() > 40 && samples.into_iter().all(|line| line.starts_with("oarlock_")));
+    }
+}

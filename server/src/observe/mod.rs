@@ -1,0 +1,6 @@
+//! What an operator sees: log lines and metrics.
+
+pub mod log;
+pub mod metrics;
+mod process;
+pub mod timed_disk;

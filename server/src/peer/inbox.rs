@@ -1,0 +1,23 @@
+//! What the transport tells the node.
+
+use bytes::Bytes;
+use oarlock_proto::internal::peer::{Envelope, ProbeReply};
+use oarlock_state::NodeId;
+
+/// The node, as the transport sees it. Called on the transport's tasks; nothing here may block.
+pub trait Inbox: Send + Sync + 'static {
+    /// Messages of one member, in order, with their bytes together. May drop them.
+    fn messages(&self, from: NodeId, envelopes: Vec<Envelope>, bytes: usize);
+    /// Messages to this member are being lost.
+    fn unreachable(&self, peer: NodeId);
+    /// A snapshot was handed to its receiver's consensus, or was not.
+    fn snapshot_sent(&self, to: NodeId, delivered: bool);
+    /// A snapshot was received whole and verified; `message` is to be stepped now.
+    fn snapshot_staged(&self, index: u64, message: Bytes);
+    /// Another member says that this one was removed from the cluster.
+    fn told_removed(&self, by: NodeId, reason: &str);
+    /// What a probing stranger may know.
+    fn about(&self) -> ProbeReply;
+    /// The disk failed. The node stops; this does not return.
+    fn failed(&self, error: &crate::storage::StorageError) -> !;
+}
