@@ -45,7 +45,7 @@ mod snapshot;
 mod start;
 mod status;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod transfer;

@@ -7,5 +7,5 @@ mod node;
 mod sampling;
 mod script;
 
-pub(super) use memory_log::MemoryLog;
+pub(crate) use memory_log::MemoryLog;
 pub(super) use sampling::{learner, put, voter};
