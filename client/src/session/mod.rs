@@ -152,8 +152,7 @@ impl Session {
         if state.changed().await.is_err() {
             return SessionState::Lost { cause: "the session was closed".into() };
         }
-        let now = state.borrow().state.clone();
-        now
+        state.borrow().state.clone()
     }
 
     /// Calls back each time the session has not been confirmed for two thirds of its timeout. The
