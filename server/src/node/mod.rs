@@ -24,3 +24,5 @@ pub mod io;
 pub mod mailbox;
 pub mod options;
 pub mod request;
+#[cfg(test)]
+mod tests;

@@ -260,7 +260,8 @@ impl Tracker {
             let Some(session) = sessions.get_mut(&pending.session) else {
                 return if is_confirmed { Verdict::Answer(0) } else { wait(pending, now_us, give_up_us) };
             };
-            let own_commit = session.touched_us.is_some_and(|at| at >= pending.arrived_us);
+            // Strictly later: within one microsecond it may have been proposed before.
+            let own_commit = session.touched_us.is_some_and(|at| at > pending.arrived_us);
             if session.backs(session.touched_us, pending.arrived_us) && (is_confirmed || own_commit) {
                 return Verdict::Answer(session.timeout_us / 1_000);
             }

@@ -315,7 +315,7 @@ pub(super) fn events_frame(
     known: &mut Previous,
     source: &dyn Source,
 ) -> WatchFrame {
-    let mut read = |at: (Revision, u32)| match source.read(&Query::Previous { at }) {
+    let read = |at: (Revision, u32)| match source.read(&Query::Previous { at }) {
         Ok(Answer::Previous(record)) => record,
         Ok(_) | Err(_) => None,
     };

@@ -153,10 +153,6 @@ impl Applier {
         Ok(entries_left || watches_left || reclaim_left)
     }
 
-    fn source(&self) -> StateSource<'_> {
-        StateSource { machine: &self.machine, store: &self.store }
-    }
-
     fn members(&self) -> Vec<Member> {
         match self.machine.read(&self.store, &Query::Members) {
             Ok(Answer::Members(members)) => members,

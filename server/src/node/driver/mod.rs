@@ -174,11 +174,11 @@ impl Driver {
         self.finish_install(now, to_applier, outputs)?;
         if self.installing.is_none() {
             self.notice_reign(to_applier);
+            self.send_requests(now, to_applier);
             self.propose(now, to_applier);
             self.begin_round(now);
             self.work_on_changes(now, to_applier);
         }
-        self.send_requests(now, to_applier);
         let advanced = self.installing.is_none() && self.advance(now, to_applier, outputs)?;
         if self.installing.is_none() {
             self.notice_reign(to_applier);

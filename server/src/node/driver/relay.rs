@@ -51,8 +51,4 @@ impl Relay {
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.forwards.is_empty()
-    }
 }

@@ -1,0 +1,132 @@
+//! Sessions: kept alive from anywhere, never ended early, ended when due.
+
+use super::cluster::{Cluster, TICK_MS};
+use crate::node::request::{Refusal, Request, Response};
+use oarlock_state::{Rejection, SessionId};
+
+const TIMEOUT_MS: u64 = 4_000;
+
+fn keep_alive(session: SessionId) -> Request {
+    Request::KeepAlive { session }
+}
+
+#[test]
+fn a_session_ends_after_its_timeout_and_not_before() {
+    let mut cluster = Cluster::new(3);
+    let session = cluster.open_session(2, TIMEOUT_MS);
+    cluster.run_ms(TIMEOUT_MS - TICK_MS);
+    assert!(cluster.has_session(1, session));
+    cluster.run_ms(4 * TICK_MS);
+    for id in 1..=3 {
+        assert!(!cluster.has_session(id, session), "at {id}");
+    }
+}
+
+#[test]
+fn a_keep_alive_at_any_node_extends_it() {
+    let mut cluster = Cluster::new(3);
+    let session = cluster.open_session(1, TIMEOUT_MS);
+    for round in 0..6 {
+        cluster.run_ms(TIMEOUT_MS / 2);
+        let id = 1 + round % 3;
+        let reply = cluster.call(id, keep_alive(session));
+        assert_eq!(reply, Some(Ok(Response::Alive { valid_for_ms: TIMEOUT_MS })), "at {id}");
+    }
+    cluster.run_ms(TIMEOUT_MS - 2 * TICK_MS);
+    assert!(cluster.has_session(1, session));
+    cluster.run_ms(6 * TICK_MS);
+    assert!(!cluster.has_session(1, session));
+}
+
+#[test]
+fn a_keep_alive_of_a_session_that_ended_says_so() {
+    let mut cluster = Cluster::new(3);
+    for id in 1..=3 {
+        let session = SessionId(99);
+        let not_found = Refusal::Rejected(Rejection::SessionNotFound { session });
+        assert_eq!(cluster.call(id, keep_alive(session)), Some(Err(not_found)), "at {id}");
+    }
+}
+
+#[test]
+fn a_deposed_leader_acknowledges_nothing() {
+    let mut cluster = Cluster::new(3);
+    let session = cluster.open_session(1, TIMEOUT_MS);
+    cluster.call(1, keep_alive(session)).expect("a quorum is there").expect("alive");
+    for other in [2, 3] {
+        cluster.cut.insert((1, other));
+        cluster.cut.insert((other, 1));
+    }
+    // Its touch is fresh, so nothing but the confirmation is missing.
+    assert_eq!(cluster.call(1, keep_alive(session)), None);
+}
+
+#[test]
+fn a_session_survives_a_change_of_leader() {
+    let mut cluster = Cluster::new(3);
+    let session = cluster.open_session(1, TIMEOUT_MS);
+    cluster.run_ms(TIMEOUT_MS / 2);
+    let reply = cluster.call(1, keep_alive(session));
+    assert_eq!(reply, Some(Ok(Response::Alive { valid_for_ms: TIMEOUT_MS })));
+    cluster.nodes.get_mut(&1).expect("there").paused = true;
+    // The promise is good until TIMEOUT_MS from here, whoever leads.
+    for _ in 0..TIMEOUT_MS / TICK_MS - 1 {
+        cluster.tick();
+        assert!(cluster.has_session(2, session));
+    }
+    // And it does not live for a full timeout more.
+    cluster.run_ms(TIMEOUT_MS);
+    assert!(!cluster.has_session(2, session));
+}
+
+#[test]
+fn a_stall_of_the_leader_is_credited() {
+    let mut cluster = Cluster::new(1);
+    let session = cluster.open_session(1, TIMEOUT_MS);
+    cluster.run_ms(TIMEOUT_MS / 2);
+    cluster.sleep_us(10 * TIMEOUT_MS * 1_000);
+    cluster.tick();
+    assert!(cluster.has_session(1, session), "nobody could have been heard meanwhile");
+    cluster.run_ms(TIMEOUT_MS / 4);
+    assert!(cluster.has_session(1, session));
+    cluster.run_ms(TIMEOUT_MS);
+    assert!(!cluster.has_session(1, session));
+}
+
+#[test]
+fn time_without_a_quorum_is_credited() {
+    let mut cluster = Cluster::new(3);
+    let session = cluster.open_session(1, TIMEOUT_MS);
+    for other in [2, 3] {
+        cluster.nodes.get_mut(&other).expect("there").paused = true;
+    }
+    cluster.run_ms(3 * TIMEOUT_MS);
+    for other in [2, 3] {
+        cluster.nodes.get_mut(&other).expect("there").paused = false;
+    }
+    for _ in 0..50 {
+        cluster.tick();
+        if cluster.leader().is_some() {
+            break;
+        }
+    }
+    cluster.run_ms(2 * TICK_MS);
+    assert!(cluster.has_session(1, session));
+    let alive = cluster.call(2, keep_alive(session));
+    assert_eq!(alive, Some(Ok(Response::Alive { valid_for_ms: TIMEOUT_MS })));
+}
+
+#[test]
+fn many_sessions_share_entries() {
+    let mut cluster = Cluster::new(1);
+    let sessions: Vec<SessionId> = (0..200).map(|_| cluster.open_session(1, TIMEOUT_MS)).collect();
+    cluster.run_ms(TIMEOUT_MS / 2);
+    let before = cluster.nodes[&1].log.syncs();
+    let origins: Vec<_> =
+        sessions.iter().map(|session| cluster.ask(1, 5, keep_alive(*session))).collect();
+    cluster.settle();
+    assert!(cluster.nodes[&1].log.syncs() <= before + 2);
+    for origin in origins {
+        assert!(matches!(cluster.reply(1, origin), Some(Ok(Response::Alive { .. }))));
+    }
+}
