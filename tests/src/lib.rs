@@ -6,9 +6,11 @@
 //! | [`sim`] | clusters on one thread from one seed, over the production code |
 //! | [`checks`] | one property per file, judging plain data |
 //! | [`model`] | executable specifications |
+//! | [`cluster`] | clusters of real processes on loopback |
 //! | [`history`], [`watched`] | what clients and watchers saw |
 
 pub mod checks;
+pub mod cluster;
 pub mod history;
 pub mod model;
 pub mod sim;

@@ -120,7 +120,11 @@ impl Cluster {
             {
                 return first.1.clone();
             }
-            assert!(Instant::now() < deadline, "digests differ: {seen:?}; see {}", self.directory().display());
+            assert!(
+                Instant::now() < deadline,
+                "digests differ: {seen:?}; see {}",
+                self.directory().display()
+            );
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
@@ -198,9 +202,8 @@ impl Drop for Cluster {
 
 /// Ports that are free now. They are bound at once, so that they differ from one another.
 fn free_ports(count: usize) -> Vec<u16> {
-    let listeners: Vec<TcpListener> = (0..count)
-        .map(|_| TcpListener::bind("127.0.0.1:0").expect("loopback has a free port"))
-        .collect();
+    let listeners: Vec<TcpListener> =
+        (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("loopback has a free port")).collect();
     let port = |listener: &TcpListener| listener.local_addr().map(|address| address.port());
     listeners.iter().map(|listener| port(listener).expect("a bound socket has an address")).collect()
 }

@@ -1,0 +1,80 @@
+//! Joining, removal, restart and shutdown of real processes.
+
+use oarlock_proto::v1::{self, cluster_client::ClusterClient};
+use oarlock_tests::cluster::{Cluster, call, put, read};
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_joins_becomes_a_voter_and_is_removed() {
+    let mut cluster = Cluster::start(3, &[]).await;
+    put(&cluster.nodes[0], "/before", b"1", 0).await.expect("a put succeeds");
+    let fourth = cluster.join("n4").await;
+    cluster.wait_ready(PATIENCE).await;
+    let record = read(&cluster.nodes[fourth], "/before").await.expect("the new member serves reads");
+    assert_eq!(record.expect("it has what was written before it joined").value, "1");
+    let deadline = Instant::now() + PATIENCE;
+    let id = loop {
+        let members = cluster.members(0).await;
+        let member = members.iter().find(|member| member.name == "n4").expect("it is a member");
+        if !member.learner {
+            break member.id;
+        }
+        assert!(Instant::now() < deadline, "the learner was not promoted: {members:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    call(PATIENCE, || async {
+        let channel = cluster.nodes[0].channel().await?;
+        ClusterClient::new(channel).remove_member(v1::RemoveMemberRequest { id }).await
+    })
+    .await
+    .expect("a member can be removed");
+    assert_eq!(cluster.members(0).await.len(), 3);
+    let exit = cluster.nodes[fourth].wait_exit(PATIENCE).await;
+    assert!(exit.is_some(), "a removed member stops; see {}", cluster.nodes[fourth].log_path().display());
+    cluster.nodes[fourth].kill();
+    put(&cluster.nodes[1], "/after", b"2", 0).await.expect("the rest goes on");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_leader_can_be_removed() {
+    let mut cluster = Cluster::start(3, &[]).await;
+    let leader = cluster.leader().await;
+    let id =
+        cluster.nodes[leader].status().await.expect("it answers").header.expect("always there").member_id;
+    let other = (leader + 1) % 3;
+    call(PATIENCE, || async {
+        let channel = cluster.nodes[other].channel().await?;
+        ClusterClient::new(channel).remove_member(v1::RemoveMemberRequest { id }).await
+    })
+    .await
+    .expect("the leader can be removed through another member");
+    assert!(cluster.nodes[leader].wait_exit(PATIENCE).await.is_some(), "a removed leader stops");
+    cluster.nodes[leader].kill();
+    call(PATIENCE, || async { put(&cluster.nodes[other], "/k", b"v", 0).await.map(tonic::Response::new) })
+        .await
+        .expect("two members are a quorum of two");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rolling_restart_keeps_serving() {
+    let mut cluster = Cluster::start(3, &[]).await;
+    for round in 0..3_usize {
+        let value = round.to_string();
+        put(&cluster.nodes[(round + 1) % 3], "/round", value.as_bytes(), 0).await.expect("a put succeeds");
+        assert!(cluster.nodes[round].stop(PATIENCE).await, "SIGTERM ends with exit code 0");
+        let other = (round + 1) % 3;
+        let key = format!("/while-{round}-is-down");
+        call(PATIENCE, || async {
+            put(&cluster.nodes[other], &key, b"v", 0).await.map(tonic::Response::new)
+        })
+        .await
+        .expect("the rest goes on");
+        cluster.nodes[round].start();
+        cluster.wait_ready(PATIENCE).await;
+        let record = read(&cluster.nodes[round], &key).await.expect("it serves again");
+        assert!(record.is_some(), "it has what was written while it was down");
+    }
+    cluster.wait_equal_digests(PATIENCE).await;
+}
