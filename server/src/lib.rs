@@ -9,6 +9,7 @@ pub mod node;
 pub mod observe;
 pub mod peer;
 pub mod restore;
+pub mod serve;
 pub mod session;
 pub mod storage;
 pub mod tasks;

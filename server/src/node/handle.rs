@@ -8,12 +8,15 @@ use super::mailbox::{Mail, Mailbox, MailboxLimits};
 use super::io::Input;
 use super::request::{self, NodeStatus, Refusal, Request, Role, WatchFrame, weight};
 use oarlock_state::NodeId;
+use oarlock_state::command::Member;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
 pub use super::mailbox::ReplySink;
+/// What a door counts for a frame when it gives back [`credit`](Conn::credit).
+pub use crate::watch::subscription::frame_bytes;
 
 /// The connection that all single calls share.
 const CALLS: u64 = 1;
@@ -131,6 +134,12 @@ impl Handle {
         *slot = Arc::new(status);
     }
 
+    /// Publishes a change of the members at once.
+    pub(super) fn publish_members(&self, members: Vec<Member>) {
+        let mut slot = self.status_slot();
+        *slot = Arc::new(NodeStatus { members, ..NodeStatus::clone(&slot) });
+    }
+
     fn begin_call(&self, request: Request) -> Result<oneshot::Receiver<request::Result>, Refusal> {
         if matches!(request, Request::Watch(_) | Request::CancelWatch | Request::WatchProgress) {
             return Err(Refusal::Invalid { what: "a watch needs a connection of its own, not a call".into() });
@@ -184,7 +193,24 @@ impl Conn {
         self.shared.mailbox.put_requests(self.id, requests.len(), bytes, requests.into_iter())
     }
 
-    /// Tells that watch frames of so many bytes were taken, so that as many may follow.
+    /// As [`submit_all`](Self::submit_all), but what is refused stays in `requests`, to be offered
+    /// again: for streams, which wait in order instead of refusing.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit); none of them was taken.
+    pub fn offer_all(&self, requests: &mut Vec<(u64, Request)>) -> Result<(), Refusal> {
+        if requests.is_empty() {
+            return Ok(());
+        }
+        let bytes = requests.iter().map(|(_, request)| weight(request)).sum();
+        let count = requests.len();
+        // Drained only when the mailbox asks for the first of them, which it does once they fit.
+        let drained = std::iter::once(requests).flat_map(|requests| requests.drain(..));
+        self.shared.mailbox.put_requests(self.id, count, bytes, drained)
+    }
+
+    /// Tells that watch frames of so many bytes ([`frame_bytes`]) were taken, so that as many may
+    /// follow.
     pub fn credit(&self, bytes: usize) {
         self.shared.mailbox.put(Mail::Input(Input::WatchCredit { conn: self.id, bytes }));
     }

@@ -174,7 +174,7 @@ impl Mailbox {
         let mut lanes = self.lock();
         let fits = lanes.batch.peers.len() + count <= self.limits.peer_messages
             && lanes.peer_bytes + bytes <= self.limits.peer_bytes;
-        if !fits || lanes.closed {
+        if !fits {
             drop(lanes);
             self.turned.peers.fetch_add(count as u64, Relaxed);
             return count;
@@ -203,7 +203,7 @@ impl Mailbox {
         emptied
     }
 
-    /// From now on requests are refused.
+    /// From now on requests are refused. Members are heard to the end: leadership is handed over.
     pub(super) fn close(&self) {
         self.lock().closed = true;
     }

@@ -21,8 +21,10 @@ pub mod exchange;
 pub mod founding;
 pub mod handle;
 pub mod io;
+pub mod lifecycle;
 pub mod mailbox;
 pub mod options;
 pub mod request;
+pub mod runtime;
 #[cfg(test)]
 mod tests;

@@ -12,8 +12,9 @@ pub trait Inbox: Send + Sync + 'static {
     fn unreachable(&self, peer: NodeId);
     /// A snapshot was handed to its receiver's consensus, or was not.
     fn snapshot_sent(&self, to: NodeId, delivered: bool);
-    /// A snapshot was received whole and verified; `message` is to be stepped now.
-    fn snapshot_staged(&self, index: u64, message: Bytes);
+    /// A snapshot of this index and term was received whole and verified; `message` is to be stepped
+    /// now.
+    fn snapshot_staged(&self, index: u64, term: u64, message: Bytes);
     /// Another member says that this one was removed from the cluster.
     fn told_removed(&self, by: NodeId, reason: &str);
     /// What a probing stranger may know.

@@ -28,12 +28,12 @@ pub(super) async fn run(
         return refuse(write, "a snapshot begins with its manifest".into()).await;
     };
     let message = manifest.raft_message.clone();
-    let index = manifest.index;
+    let (index, term) = (manifest.index, manifest.term);
     info!(logger, "receiving a snapshot"; "index" => index, "files" => manifest.files.len());
     match receive(shared, manifest, reader, write).await? {
         Ok(()) => {
             info!(logger, "snapshot received and verified"; "index" => index);
-            hand_over(shared, index, message);
+            hand_over(shared, index, term, message);
             let complete = Progress { complete: true, ..Progress::default() };
             answer(write, complete).await
         }
@@ -45,9 +45,9 @@ pub(super) async fn run(
     }
 }
 
-fn hand_over(shared: &Shared, index: u64, message: Bytes) {
+fn hand_over(shared: &Shared, index: u64, term: u64, message: Bytes) {
     shared.traffic.snapshots_received.fetch_add(1, Relaxed);
-    shared.inbox.snapshot_staged(index, message);
+    shared.inbox.snapshot_staged(index, term, message);
 }
 
 /// The inner result is about the snapshot, the outer one about the connection.

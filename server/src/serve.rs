@@ -1,0 +1,157 @@
+//! A whole member: its node, and the doors that lead to it.
+
+use crate::config::{Config, Url};
+use crate::front::listener::PortOptions;
+use crate::front::native::door::{Door, Limits};
+use crate::front::native::snapshots::{Snapshot, SnapshotSource};
+use crate::front::{http, listener, native};
+use crate::node::lifecycle::StartError;
+use crate::node::runtime::{Backup, Ending, Node, asynchronous, listen};
+use crate::observe::metrics::Exposition;
+use crate::storage::snapshot::SnapshotReader;
+use oarlock_state::Revision;
+use slog::{Logger, info, warn};
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+
+/// How often health clients are told whether the node is ready.
+const HEALTH_EVERY: Duration = Duration::from_millis(500);
+/// Time for the last replies to leave the sockets.
+const LAST_WORDS: Duration = Duration::from_millis(100);
+
+/// Runs a member until it ends: by SIGTERM or SIGINT, or because it was removed or is damaged.
+///
+/// # Errors
+/// When it cannot start.
+pub fn run(config: &Config, logger: &Logger) -> Result<Ending, StartError> {
+    let system = |what| move |source| StartError::System { what, source };
+    let runtime = asynchronous(config.arrangement).map_err(system("cannot start the runtime"))?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate()).map_err(system("cannot wait for SIGTERM"))?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(system("cannot wait for SIGINT"))?;
+        let mut member = tokio::select! {
+            started = Member::start(config, logger) => started?,
+            // A joining member may wait long for its cluster.
+            () = either(&mut terminate, &mut interrupt) => return Ok(Ending::Stopped),
+        };
+        tokio::select! {
+            ending = member.node.ended() => return Ok(member.close(ending).await),
+            () = either(&mut terminate, &mut interrupt) => {}
+        }
+        info!(logger, "asked to stop; handing over");
+        member.node.shut_down();
+        tokio::select! {
+            ending = member.node.ended() => Ok(member.close(ending).await),
+            () = either(&mut terminate, &mut interrupt) => {
+                warn!(logger, "asked again; stopping at once");
+                Ok(Ending::Stopped)
+            }
+        }
+    })
+}
+
+async fn either(one: &mut Signal, other: &mut Signal) {
+    tokio::select! {
+        _ = one.recv() => {}
+        _ = other.recv() => {}
+    }
+}
+
+/// A running member.
+pub struct Member {
+    /// Its node.
+    pub node: Node,
+    /// Where clients reach it.
+    pub client_addresses: Vec<SocketAddr>,
+}
+
+impl Member {
+    /// Starts the node and opens its doors.
+    ///
+    /// # Errors
+    /// When it cannot start.
+    pub async fn start(config: &Config, logger: &Logger) -> Result<Self, StartError> {
+        let urls: &[Url] = &config.addresses.listen_client;
+        let (listeners, _) = listen(urls, "--listen-client-urls").await?;
+        let node = Node::start(config, logger).await?;
+        for name in &config.without_effect {
+            warn!(logger, "setting has no effect here"; "setting" => name);
+        }
+        let client_addresses = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+        let member = Self { node, client_addresses };
+        member.open_doors(listeners, config, logger)?;
+        info!(logger, "serving clients"; "at" => format!("{:?}", member.client_addresses));
+        Ok(member)
+    }
+
+    fn open_doors(&self, listeners: Vec<TcpListener>, config: &Config, logger: &Logger) -> Result<(), StartError> {
+        let handle = self.node.handle();
+        let limits = Limits { request_bytes: config.bounds.request_bytes, ..Limits::default() };
+        let snapshots: Arc<dyn SnapshotSource> = Arc::new(Snapshots(self.node.backup()));
+        let door = Door::new(handle.clone(), limits, Some(snapshots));
+        let (grpc, reporter) = native::routes(door).map_err(|error| StartError::System {
+            what: "the schemas do not read",
+            source: io::Error::other(error.to_string()),
+        })?;
+        let exposition = Exposition::new(self.node.metrics(), handle.clone(), self.node.transport().traffic());
+        let router = grpc.into_axum_router().merge(http::routes(handle.clone(), exposition));
+        let options = PortOptions { connections: config.bounds.connections, streams: config.bounds.streams };
+        let tasks = self.node.tasks();
+        for socket in listeners {
+            tasks.spawn(listener::run(socket, router.clone(), options, tasks.clone(), logger.clone()));
+        }
+        tasks.spawn(report_health(reporter, handle.clone()));
+        Ok(())
+    }
+
+    /// Ends everything after the node has ended.
+    pub async fn close(self, ending: Ending) -> Ending {
+        tokio::time::sleep(LAST_WORDS).await;
+        self.node.close().await;
+        ending
+    }
+}
+
+async fn report_health(reporter: HealthReporter, handle: crate::node::handle::Handle) {
+    loop {
+        let status = if handle.is_ready() { ServingStatus::Serving } else { ServingStatus::NotServing };
+        reporter.set_service_status("", status).await;
+        tokio::time::sleep(HEALTH_EVERY).await;
+    }
+}
+
+/// The node's snapshots, as the native door hands them out.
+struct Snapshots(Arc<Backup>);
+
+struct Taken {
+    reader: SnapshotReader,
+    revision: Revision,
+}
+
+impl SnapshotSource for Snapshots {
+    fn snapshot(&self) -> io::Result<Box<dyn Snapshot>> {
+        let (reader, revision) = self.0.take()?;
+        Ok(Box::new(Taken { reader, revision }))
+    }
+}
+
+impl Snapshot for Taken {
+    fn revision(&self) -> Revision {
+        self.revision
+    }
+    fn index(&self) -> u64 {
+        self.reader.manifest().meta.index
+    }
+    fn bytes(&self) -> u64 {
+        self.reader.manifest().size_bytes()
+    }
+    fn write_to(&self, out: &mut dyn Write) -> io::Result<()> {
+        self.reader.export(out).map_err(|error| io::Error::other(error.to_string()))
+    }
+}
