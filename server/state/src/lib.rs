@@ -14,7 +14,7 @@
 //!   hangs off it in one revision.
 //! * A *refusal is a reply*: [`Rejection`] is replicated like any success. `apply` cannot fail.
 //!   What the local machine cannot do (a broken disk) never reaches this crate.
-//! * *Time* enters as [`Entry::stamp_ms`], put there by the leader and clamped to be monotone.
+//! * *Time* enters as [`EntryBody::Proposals`]'s stamp, put there by the leader and clamped to be monotone.
 //!
 //! **Architecture invariant:** this crate names no clock, disk, socket, thread, random source or
 //! hash map. Cargo proves the coarse part (see its dependencies), `clippy.toml` the rest.

@@ -2,15 +2,15 @@
 //!
 //! | file | holds |
 //! | --- | --- |
-//! | [`execute`] | the order of checks for one proposal |
-//! | [`kv`], [`range`], [`history`] | keys: their records, reads now and in the past, events |
-//! | [`txn`], [`form`], [`update`] | transactions, what makes one ill-formed, computed values |
-//! | [`session`], [`dedup`], [`outcome`] | sessions, exactly once, how outcomes are remembered |
-//! | [`compaction`] | forgetting the past: the decision (replicated) and the removal (local) |
-//! | [`membership`] | the cluster's members |
-//! | [`refound`] | a saved state as the beginning of a new cluster |
-//! | [`query`] | reads |
-//! | [`counters`], [`scratch`], [`check`] | the machine's numbers, an entry's overlay, invariants |
+//! | `execute` | the order of checks for one proposal |
+//! | `kv`, `range`, `history` | keys: their records, reads now and in the past, events |
+//! | `txn`, `form`, `update` | transactions, what makes one ill-formed, computed values |
+//! | `session`, `dedup`, `outcome` | sessions, exactly once, how outcomes are remembered |
+//! | `compaction` | forgetting the past: the decision (replicated) and the removal (local) |
+//! | `membership` | the cluster's members |
+//! | `refound` | a saved state as the beginning of a new cluster |
+//! | `query` | reads |
+//! | `counters`, `scratch`, `check` | the machine's numbers, an entry's overlay, invariants |
 
 use crate::command::{
     Answer, Entry, EntryBody, Member, MembershipChange, Outcome, Proposal, Query, Rejection,
