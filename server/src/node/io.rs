@@ -75,6 +75,9 @@ pub enum Input {
         /// The base store that holds it.
         base: Arc<dyn crate::storage::BaseStore>,
     },
+    /// Somebody wants a checkpoint of the state as it is now; `Output::Checkpoint` follows once
+    /// that is flushed.
+    Checkpoint,
     /// A checkpoint that was asked for exists.
     Checkpointed {
         /// Its index; zero when it failed.

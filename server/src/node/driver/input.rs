@@ -52,6 +52,7 @@ impl Driver {
             Input::Disconnected { .. }
             | Input::WatchCredit { .. }
             | Input::Flushed(_)
+            | Input::Checkpoint
             | Input::Installed { .. }
             | Input::DiskSpace { .. }
             | Input::Shutdown => self.take_input(now, input, to_applier),
@@ -73,6 +74,7 @@ impl Driver {
             }
             Input::Flushed(done) => to_applier.push(ToApplier::Flushed(done)),
             Input::Installed { index, base } => to_applier.push(ToApplier::Installed { index, base }),
+            Input::Checkpoint => to_applier.push(ToApplier::Checkpoint),
             Input::Checkpointed { index, term, conf_state } => self.checkpointed(index, term, conf_state),
             Input::DiskSpace { left } => self.disk_space(left),
             Input::Shutdown => self.stop(now),

@@ -5,17 +5,22 @@ use crate::fatal;
 use crate::node::handle::Handle;
 use crate::node::io::Input;
 use crate::node::lifecycle::Kept;
+use crate::node::request::{Request, Response};
 use crate::storage::records::StateMeta;
 use crate::storage::snapshot::SnapshotReader;
 use crate::storage::state::FlushJob;
-use crate::storage::{StorageError, StorageResult};
+use crate::storage::StorageResult;
 use bytes::Bytes;
-use crossbeam::channel::{Receiver, Sender, unbounded};
+use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
 use oarlock_state::Revision;
 use slog::{Logger, info, warn};
 use std::io;
-use std::sync::Arc;
-use std::time::Instant;
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+/// How long an operator's snapshot may take to begin.
+const BACKUP_TIME: Duration = Duration::from_secs(60);
 
 /// Something to do in the background.
 pub(super) enum Job {
@@ -32,8 +37,8 @@ pub(super) enum Job {
     },
     /// State and log agree after an installation: what was replaced may go.
     InstallDone,
-    /// Take a snapshot for an operator.
-    Backup(Sender<StorageResult<(StateMeta, Revision)>>),
+    /// Nothing any more.
+    End,
 }
 
 /// Gives work to the background thread. The core has at most one job of each kind under way, and
@@ -41,11 +46,16 @@ pub(super) enum Job {
 #[derive(Clone)]
 pub(super) struct Background {
     jobs: Sender<Job>,
+    waiting: Arc<Mutex<Vec<Sender<Taken>>>>,
 }
+
+/// The snapshot that was taken, and of what revision; or why none was.
+type Taken = Result<(StateMeta, Revision), String>;
 
 /// Does the work.
 pub(super) struct Worker {
     jobs: Receiver<Job>,
+    waiting: Arc<Mutex<Vec<Sender<Taken>>>>,
     handle: Handle,
     kept: Arc<Kept>,
     logger: Logger,
@@ -54,7 +64,8 @@ pub(super) struct Worker {
 impl Background {
     pub(super) fn new(handle: Handle, kept: Arc<Kept>, logger: Logger) -> (Self, Worker) {
         let (sender, jobs) = unbounded();
-        (Self { jobs: sender }, Worker { jobs, handle, kept, logger })
+        let waiting = Arc::<Mutex<Vec<_>>>::default();
+        (Self { jobs: sender, waiting: waiting.clone() }, Worker { jobs, waiting, handle, kept, logger })
     }
 
     pub(super) fn give(&self, job: Job) {
@@ -64,17 +75,20 @@ impl Background {
 }
 
 impl Worker {
-    /// Works until nobody can give work any more.
+    /// Works until it is told to end.
     pub(super) fn run(self) {
         while let Ok(job) = self.jobs.recv() {
-            if let Err(error) = self.perform(job) {
-                fatal::stop(&error);
+            match self.perform(job) {
+                Ok(ControlFlow::Continue(())) => {}
+                Ok(ControlFlow::Break(())) => return,
+                Err(error) => fatal::stop(&error),
             }
         }
     }
 
-    fn perform(&self, job: Job) -> StorageResult<()> {
+    fn perform(&self, job: Job) -> StorageResult<ControlFlow<()>> {
         match job {
+            Job::End => return Ok(ControlFlow::Break(())),
             Job::Flush(job) => {
                 let done = job.run()?;
                 self.handle.mailbox().put_own(Input::Flushed(done));
@@ -90,18 +104,20 @@ impl Worker {
                 self.handle.mailbox().put_own(Input::Installed { index, base });
             }
             Job::InstallDone => self.kept.snapshots.install_done()?,
-            Job::Backup(reply) => {
-                // Whoever asked may be gone.
-                let _ = reply.send(self.kept.checkpoint());
-            }
         }
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     }
 
     /// A snapshot that cannot be taken (a full disk, say) harms only whoever waits for it.
     fn checkpoint(&self) -> Input {
         let begun = Instant::now();
-        match self.kept.checkpoint() {
+        let taken = self.kept.checkpoint();
+        for waiting in lock(&self.waiting).drain(..) {
+            let told = taken.as_ref().map(Clone::clone).map_err(ToString::to_string);
+            // Whoever waited may be gone.
+            let _ = waiting.send(told);
+        }
+        match taken {
             Ok((meta, _)) => {
                 info!(self.logger, "took a snapshot"; "index" => meta.index,
                     "ms" => begun.elapsed().as_millis() as u64);
@@ -117,25 +133,50 @@ impl Worker {
 
 /// Snapshots for operators.
 pub struct Backup {
+    handle: Handle,
     kept: Arc<Kept>,
     background: Background,
 }
 
 impl Backup {
-    pub(super) fn new(kept: Arc<Kept>, background: Background) -> Self {
-        Self { kept, background }
+    pub(super) fn new(handle: Handle, kept: Arc<Kept>, background: Background) -> Self {
+        Self { handle, kept, background }
     }
 
-    /// Takes a snapshot of the state as it is on disk. Blocks.
+    /// Takes a snapshot that holds everything applied when it was asked for. Blocks.
     ///
     /// # Errors
-    /// Of the disk, or that the node has ended.
+    /// Of the disk, or that the node is stopping.
     pub fn take(&self) -> io::Result<(SnapshotReader, Revision)> {
-        let (sender, receiver) = crossbeam::channel::bounded(1);
-        self.background.give(Job::Backup(sender));
-        let taken = receiver.recv().map_err(|_| io::Error::other("the member is stopping"))?;
-        let (meta, revision) = taken.map_err(|error: StorageError| io::Error::other(error.to_string()))?;
-        let reader = self.kept.snapshots.reader(meta.index);
-        Ok((reader.map_err(|error| io::Error::other(error.to_string()))?, revision))
+        let applied = match futures::executor::block_on(self.handle.call(Request::Status)) {
+            Ok(Response::Status(status)) => status.applied,
+            Ok(_) => return Err(io::Error::other("the member does not tell its status")),
+            Err(refusal) => return Err(io::Error::other(refusal.to_string())),
+        };
+        let begun = Instant::now();
+        loop {
+            let (meta, revision) = self.take_next()?;
+            // One that somebody else asked for earlier may lack what was applied since.
+            if meta.index >= applied {
+                let reader = self.kept.snapshots.reader(meta.index);
+                return Ok((reader.map_err(|error| io::Error::other(error.to_string()))?, revision));
+            }
+            if begun.elapsed() > BACKUP_TIME {
+                return Err(io::Error::other("the state was not flushed in time; try again"));
+            }
+        }
     }
+
+    fn take_next(&self) -> io::Result<(StateMeta, Revision)> {
+        let (sender, receiver) = bounded(1);
+        lock(&self.background.waiting).push(sender);
+        self.handle.mailbox().put_own(Input::Checkpoint);
+        let taken = receiver.recv_timeout(BACKUP_TIME);
+        let taken = taken.map_err(|_| io::Error::other("no snapshot was taken in time, or the member is stopping"))?;
+        taken.map_err(io::Error::other)
+    }
+}
+
+fn lock<T>(waiting: &Mutex<T>) -> MutexGuard<'_, T> {
+    waiting.lock().expect("no code panics while it holds this")
 }

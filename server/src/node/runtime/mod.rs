@@ -19,7 +19,7 @@ mod upkeep;
 pub use self::background::Backup;
 pub use self::drive::Ending;
 
-use self::background::Background;
+use self::background::{Background, Job};
 use self::drive::{Drive, Outlets, Step};
 use self::inbox::NodeInbox;
 use super::core::{Core, CoreOptions};
@@ -64,6 +64,7 @@ pub struct Node {
     metrics: Metrics,
     transport: Transport,
     backup: Arc<Backup>,
+    background: Background,
     ended: Option<oneshot::Receiver<Ending>>,
     threads: Vec<thread::JoinHandle<()>>,
 }
@@ -125,7 +126,8 @@ impl Node {
             transport.listen(listener);
         }
         let node = Self {
-            backup: Arc::new(Backup::new(kept, background)),
+            backup: Arc::new(Backup::new(handle.clone(), kept, background.clone())),
+            background,
             handle,
             tasks,
             metrics,
@@ -178,11 +180,10 @@ impl Node {
 
     /// Ends everything that still runs, releases the data directory.
     pub async fn close(self) {
-        let Self { tasks, threads, backup, transport, handle, .. } = self;
+        let Self { tasks, threads, background, .. } = self;
         tasks.stop();
         tasks.stopped().await;
-        drop((backup, transport, handle));
-        // The threads end once nobody can give them work any more.
+        background.give(Job::End);
         let joined = tokio::task::spawn_blocking(move || {
             for thread in threads {
                 // A panic in a thread has ended the process before.
