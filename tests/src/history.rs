@@ -2,7 +2,7 @@
 
 use oarlock_server::node::request::{Certainty, Consistency, Refusal, Request, Response, Write};
 use oarlock_state::command::{Compare, CompareOp, CompareTarget, KeyRange, KvOp, RangeReply, Txn};
-use oarlock_state::command::{OpResult, Put, RangeQuery, ReplyBody, TxnReply, Update};
+use oarlock_state::command::{Put, RangeQuery, ReplyBody, TxnReply, Update};
 use oarlock_state::command::Answer;
 use oarlock_state::{Command, Query, Rejection, Reply};
 use bytes::Bytes;
@@ -182,12 +182,4 @@ pub fn swap(key: &Bytes, expected: Option<Bytes>, new: Bytes) -> Txn {
 pub fn delete(key: &Bytes) -> Txn {
     let delete = KvOp::Delete { range: KeyRange::Key(key.clone()), want_previous: true };
     Txn { then: vec![delete], ..Txn::default() }
-}
-
-/// What the only operation of a transaction returned.
-pub fn only_result(results: &TxnReply) -> Option<&OpResult> {
-    match results.results.as_slice() {
-        [only] => Some(only),
-        _ => None,
-    }
 }

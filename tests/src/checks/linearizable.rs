@@ -7,7 +7,7 @@
 //! linearizability" (2017), remembering (set of done operations, state) pairs.
 
 use super::Violation;
-use crate::history::{Operation, Time, number_in, only_result};
+use crate::history::{Operation, Time, number_in};
 use oarlock_server::node::request::Consistency;
 use oarlock_state::command::{CompareTarget, KeyRange, KvOp, OpResult, Txn};
 use std::collections::{BTreeMap, HashSet};
@@ -72,9 +72,7 @@ const BUDGET: u64 = 400_000;
 pub fn check(history: &[Operation], is_register: impl Fn(&[u8]) -> bool) -> Result<u64, Violation> {
     let mut keys: BTreeMap<&[u8], Vec<(u64, Event)>> = BTreeMap::new();
     for operation in history {
-        if let Some((key, event)) = event_of(operation)
-            && is_register(key)
-        {
+        if let Some((key, event)) = event_of(operation, &is_register) {
             keys.entry(key).or_default().push((operation.number, event));
         }
     }
@@ -112,12 +110,15 @@ fn describe(key: &[u8], events: &[(u64, Event)], prefix: &[usize]) -> Violation 
 }
 
 /// The register operation that an operation was, if it was one and could have had an effect.
-fn event_of(operation: &Operation) -> Option<(&[u8], Event)> {
+///
+/// A transaction over several keys counts as an operation on the one register among them: if the
+/// whole store is linearizable, so is each of its keys.
+fn event_of<'o>(operation: &'o Operation, is_register: &impl Fn(&[u8]) -> bool) -> Option<(&'o [u8], Event)> {
     let timed = |action, returned| Event { invoked: operation.invoked, returned, action };
     if let Some((range, consistency)) = operation.range() {
         let (reply, _) = operation.ranged()?;
         let KeyRange::Key(key) = &range.range else { return None };
-        if consistency != Consistency::Linearizable || range.revision.get() != 0 {
+        if consistency != Consistency::Linearizable || range.revision.get() != 0 || !is_register(key) {
             return None;
         }
         let content = reply.records.first().and_then(|record| number_in(&record.value));
@@ -128,18 +129,29 @@ fn event_of(operation: &Operation) -> Option<(&[u8], Event)> {
         return None;
     }
     let results = operation.results();
-    let (key, action) = action_of(txn, results.map(|r| r.succeeded), results.and_then(only_result))?;
+    let position = txn.then.iter().position(|op| key_of(op).is_some_and(is_register))?;
+    let result = results.and_then(|results| results.results.get(position));
+    let (key, action) = action_of(txn, &txn.then[position], results.map(|r| r.succeeded), result)?;
     // Without results nobody knows whether and when it took effect.
     let returned = results.and(operation.returned);
     Some((key, timed(action, returned)))
 }
 
+/// The single key that an operation writes.
+fn key_of(op: &KvOp) -> Option<&[u8]> {
+    match op {
+        KvOp::Put(put) => Some(&put.key),
+        KvOp::Delete { range: KeyRange::Key(key), .. } | KvOp::Update { key, .. } => Some(key),
+        KvOp::Delete { .. } | KvOp::Range(_) | KvOp::Txn(_) | KvOp::PutSequential { .. } => None,
+    }
+}
+
 fn action_of<'t>(
-    txn: &'t Txn,
+    txn: &Txn,
+    op: &'t KvOp,
     succeeded: Option<bool>,
     result: Option<&OpResult>,
 ) -> Option<(&'t [u8], Action)> {
-    let [op] = txn.then.as_slice() else { return None };
     match (txn.compare.as_slice(), op) {
         ([], KvOp::Put(put)) => {
             let before = match result {

@@ -5,10 +5,12 @@
 //! directory is kept and its place printed.
 
 mod client;
+mod command;
 mod process;
 mod writer;
 
 pub use client::{Call, call};
+pub use command::{Oarlock, Ran};
 pub use process::{Node, NodeOptions, binary};
 pub use writer::{Writer, detail, put, read};
 
@@ -16,6 +18,14 @@ use oarlock_proto::v1::{self, cluster_client::ClusterClient, maintenance_client:
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use tokio::sync::{Mutex, MutexGuard};
+
+/// Waits until no other test of this program measures time or needs all cores. To be held to the end
+/// of the test.
+pub async fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::const_new(());
+    TURN.lock().await
+}
 
 /// A cluster of processes.
 pub struct Cluster {
@@ -34,6 +44,13 @@ impl Cluster {
 
     /// Starts `count` new nodes without waiting for them.
     pub fn spawn(count: usize, flags: &[&str]) -> Self {
+        let mut cluster = Self::prepare(count, flags);
+        cluster.nodes.iter_mut().for_each(Node::start);
+        cluster
+    }
+
+    /// `count` new nodes that are not started.
+    pub fn prepare(count: usize, flags: &[&str]) -> Self {
         let directory = tempfile::Builder::new()
             .prefix("oarlock-e2e-")
             .tempdir()
@@ -44,7 +61,7 @@ impl Cluster {
         let members: Vec<String> = (0..count).map(|n| format!("{}={}", name(n), peer_url(n))).collect();
         let nodes = (0..count)
             .map(|number| {
-                let mut node = Node::new(NodeOptions {
+                Node::new(NodeOptions {
                     name: name(number),
                     data_dir: directory.path().join(name(number)),
                     client_port: ports[number],
@@ -52,9 +69,7 @@ impl Cluster {
                     initial_cluster: members.join(","),
                     initial_state: "new".into(),
                     flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
-                });
-                node.start();
-                node
+                })
             })
             .collect();
         Self { nodes, directory: Some(directory) }

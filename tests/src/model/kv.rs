@@ -173,8 +173,13 @@ impl Work<'_> {
             },
             KvOp::Update { key, update } => {
                 let value = self.updated(key, update)?;
-                let owner = self.get(key).map_or(SessionId(0), |record| record.owner);
-                self.set(key.clone(), value.clone(), owner);
+                let before = self.get(key);
+                // A bound that holds already changes nothing.
+                let is_bound = matches!(update, Update::Max(_) | Update::Min(_));
+                if !is_bound || before.as_ref().is_none_or(|before| before.value != value) {
+                    let owner = before.map_or(SessionId(0), |before| before.owner);
+                    self.set(key.clone(), value.clone(), owner);
+                }
                 OpResult::Update { value }
             }
             KvOp::PutSequential { prefix, value, owner } => {

@@ -7,7 +7,7 @@
 use super::chance::Chance;
 use bytes::Bytes;
 use oarlock_server::storage::memory::MemoryBase;
-use oarlock_server::storage::{BaseStore, StorageError, StorageResult};
+use oarlock_server::storage::{BaseStore, VisitRecord, StorageError, StorageResult};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -120,7 +120,7 @@ impl BaseStore for SimBase {
         from: &[u8],
         to: &[u8],
         reverse: bool,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+        visit: &mut VisitRecord<'_>,
     ) -> StorageResult<()> {
         self.lock().current.scan(from, to, reverse, visit)
     }

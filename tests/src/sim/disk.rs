@@ -102,6 +102,9 @@ impl SimDisk {
     pub fn rot(&self, chance: &mut Chance) -> Option<PathBuf> {
         let mut platter = self.lock();
         let names: Vec<(PathBuf, usize)> = platter.names.iter().map(|(p, f)| (p.clone(), *f)).collect();
+        if names.is_empty() {
+            return None;
+        }
         for _ in 0..64 {
             let (name, file) = chance.pick(&names).clone();
             let bytes = &mut platter.files[file].bytes;

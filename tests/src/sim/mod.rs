@@ -1,8 +1,38 @@
-//! placeholder
+//! Whole clusters on one thread, on virtual time, from one seed, over the production code.
+//!
+//! ```text
+//!   clients ── Request ──►  network  ──►  node::core::Core  (Replica + Applier: production)
+//!      ▲  ◄─ reply, frame ──   │              │          │
+//!      │                       │         SegmentedLog   StateStore      (production)
+//!   history, watched           │              │          │
+//!      │                    clocks        SimDisk     SimBase           (lose power, tear, rot)
+//!      ▼                                      │
+//!   checks  ◄──────── ledger ◄── tap, observer: every append, every apply
+//! ```
+//!
+//! A run has two phases. With faults, nothing wrong may happen. After healing, everything must come
+//! right in bounded time. The same seed gives the same run, which the hash of its [`trace`] proves.
+//!
+//! Modules in reading order: [`chance`], [`queue`], [`trace`], [`clock`], [`disk`], [`base`],
+//! [`network`], [`tap`], [`node`], [`workload`], [`client`], [`watcher`], [`faults`], [`ledger`],
+//! [`world`], `wire`, `strike`, [`finale`], [`report`].
+
 pub mod base;
 pub mod chance;
+pub mod client;
 pub mod clock;
 pub mod disk;
+pub mod faults;
+pub mod finale;
+pub mod ledger;
 pub mod network;
+pub mod node;
 pub mod queue;
+pub mod report;
+mod strike;
+pub mod tap;
 pub mod trace;
+pub mod watcher;
+mod wire;
+pub mod workload;
+pub mod world;

@@ -55,6 +55,11 @@ impl<T> Queue<T> {
         Some(next.what)
     }
 
+    /// Moves time to a moment before the next happening.
+    pub fn pass_to(&mut self, at: Time) {
+        self.now = at.max(self.now).min(self.next_at().unwrap_or(Time::MAX));
+    }
+
     /// When the next one happens.
     pub fn next_at(&self) -> Option<Time> {
         self.heap.peek().map(|Reverse(next)| next.at)

@@ -67,6 +67,19 @@ impl fmt::Write for Trace {
     }
 }
 
+/// Prints what members log, beside the trace.
+pub struct PrintLog;
+
+impl slog::Drain for PrintLog {
+    type Ok = ();
+    type Err = slog::Never;
+
+    fn log(&self, record: &slog::Record<'_>, _: &slog::OwnedKVList) -> Result<(), slog::Never> {
+        println!("{:>14}  {} {}", "", record.level().as_short_str(), record.msg());
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,6 +5,7 @@
 //! promises.
 
 mod apply;
+mod idle;
 mod serve;
 mod waiters;
 
@@ -53,6 +54,7 @@ pub struct Applier {
     was_member: bool,
     frames: Vec<Addressed>,
     ticked: bool,
+    idle: idle::Search,
     observer: Option<ApplyObserver>,
 }
 
@@ -105,6 +107,7 @@ impl Applier {
             was_member: false,
             frames: Vec::new(),
             ticked: false,
+            idle: idle::Search::default(),
             observer: None,
             options: options.clone(),
             logger,

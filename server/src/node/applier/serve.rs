@@ -134,6 +134,7 @@ impl Applier {
         if std::mem::take(&mut self.ticked) {
             let due = self.tracker.take_due(now.mono_us);
             sinks.driver.extend(due.into_iter().map(ToDriver::Propose));
+            self.remove_idle(now, sinks);
         }
     }
 

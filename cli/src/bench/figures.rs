@@ -1,0 +1,82 @@
+//! `oarlock bench figures`: puts and gets over both forms and several numbers of clients, as one
+//! Markdown table.
+
+use super::load::{self, Kind};
+use super::report::Report;
+use super::{BenchError, Freshness, LoadArgs, Mode};
+use clap::Args;
+
+/// Options of `figures`.
+#[derive(Clone, Debug, Args)]
+pub struct FiguresArgs {
+    /// Numbers of clients.
+    #[arg(long, value_delimiter = ',', default_value = "1,16,64,256")]
+    pub clients: Vec<usize>,
+    /// Measured seconds of each cell.
+    #[arg(long, default_value_t = 5)]
+    pub seconds: u64,
+    /// Operations that each client keeps on its way on a session stream, besides 1.
+    #[arg(long, default_value_t = 64)]
+    pub in_flight: usize,
+    /// Bytes in a value.
+    #[arg(long, default_value_t = 256)]
+    pub value_size: usize,
+    /// Process ids of the servers, to account their CPU time and memory.
+    #[arg(long, value_delimiter = ',')]
+    pub pids: Vec<u32>,
+}
+
+/// Measures every cell and prints a row as soon as it is known.
+pub async fn run(args: &FiguresArgs, endpoints: &[String], json: bool) -> Result<(), BenchError> {
+    if !json {
+        println!(
+            "| operation | form | clients | in flight | /s | p50 µs | p99 µs | server CPU µs/op | errors |"
+        );
+        println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- |");
+    }
+    let forms = [(Mode::Unary, 1), (Mode::Stream, 1), (Mode::Stream, args.in_flight)];
+    for kind in [Kind::Put, Kind::Get] {
+        for (mode, in_flight) in forms {
+            for &clients in &args.clients {
+                let load = load_args(args, mode, clients, in_flight);
+                let report = load::run(kind, &load, endpoints).await?;
+                if json {
+                    report.print(true);
+                } else {
+                    print_row(kind, &load, &report);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn load_args(args: &FiguresArgs, mode: Mode, clients: usize, in_flight: usize) -> LoadArgs {
+    LoadArgs {
+        clients,
+        connections: 0,
+        mode,
+        in_flight,
+        seconds: args.seconds,
+        warm_up: 1,
+        value_size: args.value_size,
+        keys: 10_000,
+        prefix: "/bench/".into(),
+        consistency: Freshness::Linearizable,
+        pids: args.pids.clone(),
+    }
+}
+
+fn print_row(kind: Kind, load: &LoadArgs, report: &Report) {
+    let operation = if kind == Kind::Put { "put" } else { "linearizable get" };
+    let form = if load.mode == Mode::Unary { "unary" } else { "session stream" };
+    let cpu = report.server_cpu_us_per_operation.map_or("–".to_owned(), |cpu| format!("{cpu:.1}"));
+    let (p50, p99) = report.latency_us.as_ref().map_or((0, 0), |latency| (latency.p50, latency.p99));
+    println!(
+        "| {operation} | {form} | {} | {} | {:.0} | {p50} | {p99} | {cpu} | {} |",
+        load.clients,
+        load.in_flight * load.clients,
+        report.per_second,
+        report.errors
+    );
+}

@@ -1,0 +1,11 @@
+//! The verbs, a file for each kind.
+
+pub mod cluster;
+pub mod dev;
+pub mod ephemeral;
+pub mod kv;
+pub mod session;
+pub mod snapshot;
+pub mod status;
+pub mod txn;
+pub mod watch;

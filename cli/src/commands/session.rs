@@ -1,0 +1,93 @@
+//! session open, get, ls, close.
+
+use crate::args::{Common, SessionVerb};
+use crate::failure::Failure;
+use crate::output;
+use oarlock_client::wire::SessionRecord;
+use serde_json::{Value, json};
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Runs a verb on sessions.
+pub async fn run(common: &Common, verb: SessionVerb) -> Result<ExitCode, Failure> {
+    match verb {
+        SessionVerb::Open { ttl } => open(common, ttl).await,
+        SessionVerb::Get { session } => get(common, session).await,
+        SessionVerb::Ls { limit } => ls(common, limit).await,
+        SessionVerb::Close { session } => {
+            common.connect().await?.close_session(session).await?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+async fn open(common: &Common, ttl: Duration) -> Result<ExitCode, Failure> {
+    let session = common.connect().await?.session().timeout(ttl).open().await?;
+    if common.is_json() {
+        let timeout_ms = u64::try_from(session.timeout().as_millis()).unwrap_or(u64::MAX);
+        output::line(&json!({ "session": session.id(), "timeout_ms": timeout_ms }));
+    } else {
+        println!("{}", session.id());
+    }
+    eprintln!("kept alive until interrupted; its timeout is {:?}", session.timeout());
+    tokio::select! {
+        cause = session.lost() => {
+            let cause = cause.unwrap_or_else(|| "it was closed".into());
+            Err(oarlock_client::Error::SessionLost { session: session.id(), cause }.into())
+        }
+        _ = tokio::signal::ctrl_c() => {
+            session.close().await?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+async fn get(common: &Common, id: u64) -> Result<ExitCode, Failure> {
+    let not_found = || Failure::NotFound(format!("session {id} does not exist; it expired or was closed"));
+    let record = common.connect().await?.session_record(id).await?.ok_or_else(not_found)?;
+    if common.is_json() {
+        output::line(&as_json(&record));
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("session {}\ntimeout {:?}", record.session, Duration::from_millis(record.timeout_ms));
+    println!("touches {}\nlast write {}", record.touches, record.last_sequence);
+    for owned in record.attached_keys.iter().chain(&record.attached_nodes) {
+        println!("owns {}", String::from_utf8_lossy(owned));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn ls(common: &Common, limit: u64) -> Result<ExitCode, Failure> {
+    let (sessions, more) = common.connect().await?.sessions(0, limit).await?;
+    if common.is_json() {
+        sessions.iter().map(as_json).for_each(|record| output::line(&record));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut table = output::table(&["session", "timeout", "touches", "last write"]);
+    for record in &sessions {
+        let timeout = format!("{:?}", Duration::from_millis(record.timeout_ms));
+        let numbers = [record.session.to_string(), timeout, record.touches.to_string()];
+        table.add_row(numbers.into_iter().chain([record.last_sequence.to_string()]));
+    }
+    println!("{table}");
+    if more {
+        eprintln!("there are more; see --limit");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn as_json(record: &SessionRecord) -> Value {
+    let text = |owned: &[bytes::Bytes]| -> Vec<String> {
+        owned.iter().map(|key| String::from_utf8_lossy(key).into_owned()).collect()
+    };
+    json!({
+        "session": record.session,
+        "timeout_ms": record.timeout_ms,
+        "opened_unix_ms": record.opened_unix_ms,
+        "touches": record.touches,
+        "last_sequence": record.last_sequence,
+        "acked_up_to": record.acked_up_to,
+        "attached_keys": text(&record.attached_keys),
+        "attached_nodes": text(&record.attached_nodes),
+    })
+}

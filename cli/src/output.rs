@@ -1,0 +1,57 @@
+//! Results on standard output, as text or JSON.
+
+use base64::Engine;
+use oarlock_client::KeyValue;
+use serde_json::{Map, Value, json};
+
+/// Prints one JSON document on a line of its own.
+pub fn line(value: &Value) {
+    println!("{value}");
+}
+
+/// Bytes under `name` as text; with a second field in base64 when they are not UTF-8.
+pub fn put_bytes(into: &mut Map<String, Value>, name: &str, bytes: &[u8]) {
+    into.insert(name.to_owned(), Value::String(String::from_utf8_lossy(bytes).into_owned()));
+    if std::str::from_utf8(bytes).is_err() {
+        let coded = base64::engine::general_purpose::STANDARD.encode(bytes);
+        into.insert(format!("{name}_base64"), Value::String(coded));
+    }
+}
+
+/// A record as JSON.
+pub fn record(record: &KeyValue) -> Value {
+    let mut object = Map::new();
+    put_bytes(&mut object, "key", &record.key);
+    put_bytes(&mut object, "value", &record.value);
+    object.insert("create_revision".into(), json!(record.create_revision));
+    object.insert("mod_revision".into(), json!(record.mod_revision));
+    object.insert("version".into(), json!(record.version));
+    object.insert("owner".into(), json!(record.owner));
+    Value::Object(object)
+}
+
+/// A record as a line: key, value, and with `long` the numbers.
+pub fn record_text(record: &KeyValue, long: bool) -> String {
+    let key = String::from_utf8_lossy(&record.key);
+    let value = record.text();
+    if !long {
+        return format!("{key}\t{value}");
+    }
+    let KeyValue { create_revision, mod_revision, version, owner, .. } = record;
+    format!(
+        "{key}\t{value}\tcreated {create_revision}\tchanged {mod_revision}\tversion {version}\towner {owner}"
+    )
+}
+
+/// A table in the project's one style.
+pub fn table(header: &[&str]) -> comfy_table::Table {
+    let mut table = comfy_table::Table::new();
+    table.load_preset(comfy_table::presets::UTF8_HORIZONTAL_ONLY);
+    table.set_header(header.to_vec());
+    table
+}
+
+/// Bytes for people.
+pub fn bytes(count: u64) -> String {
+    indicatif::HumanBytes(count).to_string()
+}

@@ -1,0 +1,106 @@
+//! Runs the simulator over seeds. See the crate's README for how to replay one.
+
+use clap::Parser;
+use indicatif::{ProgressBar, ProgressStyle};
+use oarlock_tests::sim::finale::{Outcome, run};
+use oarlock_tests::sim::report::Stats;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+/// Simulates whole clusters, one per seed, and checks every promise.
+#[derive(Parser)]
+struct Args {
+    /// The only seed to run.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Seeds to run, as `A..B` (B excluded).
+    #[arg(long, default_value = "0..1000")]
+    seeds: String,
+    /// Stop after so many minutes, and take as many seeds as fit.
+    #[arg(long)]
+    minutes: Option<f64>,
+    /// Print everything that happens. Meant for one seed.
+    #[arg(long)]
+    trace: bool,
+    /// Seeds at the same time.
+    #[arg(long, default_value_t = 2)]
+    jobs: u64,
+    /// Go on after a failure.
+    #[arg(long)]
+    keep_going: bool,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let Some((first, end)) = seeds(&args) else {
+        eprintln!("--seeds wants A..B with A below B, for example 0..1000");
+        return ExitCode::from(2);
+    };
+    let total = if args.minutes.is_some() { None } else { Some(end - first) };
+    let bar = total.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
+    bar.set_style(ProgressStyle::with_template("{elapsed} {wide_bar} {pos} seeds {per_sec} {msg}").expect("fits"));
+    let (stats, failures) = run_all(&args, first, end, &bar);
+    bar.finish_and_clear();
+    print!("{stats}");
+    println!("{} seeds, {} failures", stats.get("run: seeds"), failures.len());
+    if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn seeds(args: &Args) -> Option<(u64, u64)> {
+    if let Some(seed) = args.seed {
+        return Some((seed, seed + 1));
+    }
+    let (first, end) = args.seeds.split_once("..")?;
+    let (first, end) = (first.parse().ok()?, end.parse().ok()?);
+    let end = if args.minutes.is_some() { u64::MAX } else { end };
+    (first < end).then_some((first, end))
+}
+
+fn run_all(args: &Args, first: u64, end: u64, bar: &ProgressBar) -> (Stats, Vec<u64>) {
+    let deadline = args.minutes.map(|minutes| Instant::now() + Duration::from_secs_f64(minutes * 60.0));
+    let (next, stop) = (AtomicU64::new(first), AtomicBool::new(false));
+    let (sender, outcomes) = mpsc::sync_channel::<Outcome>(16);
+    let (mut stats, mut failures) = (Stats::default(), Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..args.jobs.max(1) {
+            let sender = sender.clone();
+            let (next, stop) = (&next, &stop);
+            scope.spawn(move || {
+                while !stop.load(Relaxed) && deadline.is_none_or(|deadline| Instant::now() < deadline) {
+                    let seed = next.fetch_add(1, Relaxed);
+                    if seed >= end || sender.send(run(seed, args.trace)).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        for outcome in outcomes {
+            bar.inc(1);
+            stats.count("run: seeds");
+            stats.merge(&outcome.stats);
+            if outcome.verdict.is_err() {
+                failures.push(outcome.seed);
+                bar.set_message(format!("{} failed", failures.len()));
+                stop.fetch_or(!args.keep_going, Relaxed);
+            }
+            bar.suspend(|| tell(args, &outcome));
+        }
+    });
+    (stats, failures)
+}
+
+fn tell(args: &Args, outcome: &Outcome) {
+    let seed = outcome.seed;
+    match &outcome.verdict {
+        Ok(()) if args.seed.is_some() => println!("seed {seed} is fine, trace {:016x}", outcome.trace_hash),
+        Ok(()) => {}
+        Err(violation) => {
+            println!("seed {seed} FAILED: {violation}");
+            println!("  {}", outcome.mix);
+            println!("  replay: cargo run --release -p oarlock-tests --bin sim -- --seed {seed} --trace");
+        }
+    }
+}

@@ -1,0 +1,507 @@
+//! A client: it asks, waits, gives up, asks again elsewhere, and writes down what it was told.
+//!
+//! With a session it names its writes and repeats them until it knows their outcome, keeps the
+//! session alive, takes locks and writes under their tokens. Without, it asks once.
+
+use super::chance::Chance;
+use super::queue::{MS, SECOND, Time};
+use super::report::Stats;
+use super::workload;
+use crate::checks::session_not_early::Promise;
+use crate::history::{Fate, Operation};
+use crate::watched::Watched;
+use bytes::Bytes;
+use oarlock_server::node::request::{
+    Certainty, Refusal, Request, Response, Result as Answered, WatchFrame, Write,
+};
+use oarlock_state::command::{Guard, IdempotencyKey, OpenSession, ReplyBody, TokenScope};
+use oarlock_state::{Command, Rejection, RequestId, Revision, SessionId};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Requests that a client has under way at most.
+const CALLS_MAX: usize = 4;
+
+/// What kind of client it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Has a session and writes under names.
+    Session,
+    /// Has none and asks once.
+    Raw,
+    /// Watches.
+    Watcher,
+}
+
+/// What a client shares with the world while it acts.
+pub struct Desk<'w> {
+    /// The moment.
+    pub now: Time,
+    /// Members that it knows.
+    pub nodes: &'w [u64],
+    /// Everything that was asked.
+    pub history: &'w mut Vec<Operation>,
+    /// Everything that was watched.
+    pub watched: &'w mut Vec<Watched>,
+    /// Everything that was promised.
+    pub promises: &'w mut Vec<Promise>,
+    /// When each session's holder last showed life, by the principal it opened the session as.
+    pub signs: &'w mut BTreeMap<String, Time>,
+    /// Counters.
+    pub stats: &'w mut Stats,
+    /// The next connection's number.
+    pub next_conn: &'w mut u64,
+    /// Requests to send: member, connection, tag.
+    pub sends: Vec<(u64, u64, u64, Request)>,
+    /// Connections that the client closes.
+    pub closes: Vec<u64>,
+}
+
+/// A client.
+pub struct Client {
+    /// Its number.
+    pub number: u64,
+    kind: Kind,
+    chance: Chance,
+    link: Option<Link>,
+    calls: BTreeMap<u64, Call>,
+    next_tag: u64,
+    session: Option<Session>,
+    opens: u64,
+    /// A lock that it took: key and token. Kept beyond the session's end, as a paused holder does.
+    lock: Option<(Bytes, Revision)>,
+    /// Highest revision that it was told.
+    known: u64,
+    watch: super::watcher::Watcher,
+    /// It begins new operations.
+    pub active: bool,
+    /// It shows no sign of life until then.
+    pub silent_until: Time,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Link {
+    conn: u64,
+    node: u64,
+}
+
+#[derive(Debug)]
+struct Call {
+    operation: usize,
+    conn: u64,
+    sent: Time,
+    deadline: Time,
+    /// When it is sent again; it waits for no answer until then.
+    again_at: Option<Time>,
+    /// Some attempt may have had an effect.
+    doubtful: bool,
+    purpose: Purpose,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Purpose {
+    Open { principal: String },
+    KeepAlive,
+    Close,
+    Plain,
+    Lock { key: Bytes },
+    Unlock,
+}
+
+#[derive(Debug)]
+struct Session {
+    id: SessionId,
+    principal: String,
+    timeout: Time,
+    next_sequence: u64,
+    finished: BTreeSet<u64>,
+    acked: u64,
+    next_sign: Time,
+}
+
+impl Client {
+    /// A client of a kind.
+    pub fn new(number: u64, kind: Kind, mut chance: Chance) -> Self {
+        let watch = super::watcher::Watcher::new(number, chance.fork());
+        Self {
+            number,
+            kind,
+            chance,
+            link: None,
+            calls: BTreeMap::new(),
+            next_tag: 1,
+            session: None,
+            opens: 0,
+            lock: None,
+            known: 0,
+            watch,
+            active: true,
+            silent_until: 0,
+        }
+    }
+
+    /// Whether it waits for something.
+    pub fn is_busy(&self) -> bool {
+        !self.calls.is_empty()
+    }
+
+    /// What it waits for, for messages.
+    pub fn waits_for(&self, history: &[Operation]) -> String {
+        let calls = self.calls.values().map(|call| format!("{call:?} {:?}", history[call.operation]));
+        format!("client {}: {}", self.number, calls.collect::<Vec<_>>().join("; "))
+    }
+
+    /// Lets go of the session without closing it: it must end by itself.
+    pub fn forget_session(&mut self) {
+        self.session = None;
+    }
+
+    /// Watches only: everything up to this revision was delivered.
+    pub fn watched_through(&self) -> Option<u64> {
+        (self.kind == Kind::Watcher).then(|| self.watch.through())
+    }
+
+    /// Time passed: gives up, asks again, begins something new.
+    pub fn wake(&mut self, desk: &mut Desk<'_>) {
+        if self.kind == Kind::Watcher {
+            return self.watch.wake(desk);
+        }
+        self.overdue(desk);
+        self.repeat(desk);
+        if self.kind == Kind::Session && desk.now >= self.silent_until {
+            self.tend_session(desk);
+        }
+        if self.active && self.calls.len() < CALLS_MAX {
+            self.begin(desk);
+        }
+    }
+
+    /// Gives up on what took too long: nobody knows whether it happened.
+    fn overdue(&mut self, desk: &mut Desk<'_>) {
+        let late: Vec<u64> = self
+            .calls
+            .iter()
+            .filter(|(_, call)| call.again_at.is_none() && call.deadline <= desk.now)
+            .map(|(tag, _)| *tag)
+            .collect();
+        if late.is_empty() {
+            return;
+        }
+        self.hang_up(desk);
+        for tag in late {
+            desk.stats.count("client: gave up waiting");
+            self.conclude(desk, tag, Err(Refusal::Unknown { after_ms: 0 }));
+        }
+    }
+
+    fn hang_up(&mut self, desk: &mut Desk<'_>) {
+        let Some(link) = self.link.take() else { return };
+        desk.closes.push(link.conn);
+        // Their answers went to the connection that is gone.
+        let of_link = |call: &Call| call.conn == link.conn && call.again_at.is_none();
+        let open: Vec<u64> = self.calls.iter().filter(|(_, call)| of_link(call)).map(|(tag, _)| *tag).collect();
+        for tag in open {
+            self.conclude(desk, tag, Err(Refusal::Unknown { after_ms: 0 }));
+        }
+    }
+
+    fn repeat(&mut self, desk: &mut Desk<'_>) {
+        let due = |call: &Call| call.again_at.is_some_and(|at| at <= desk.now);
+        let mut tags: Vec<u64> = self.calls.iter().filter(|(_, call)| due(call)).map(|(tag, _)| *tag).collect();
+        tags.sort_unstable();
+        for tag in tags {
+            let Some(mut call) = self.calls.remove(&tag) else { continue };
+            let operation = &mut desk.history[call.operation];
+            operation.attempts += 1;
+            let mut request = operation.request.clone();
+            if let (Request::Write(write), Some(session)) = (&mut request, &self.session)
+                && let Some(name) = &mut write.request
+            {
+                name.acked_up_to = session.acked.min(name.sequence - 1);
+            }
+            desk.stats.count("client: repeated");
+            call.again_at = None;
+            self.send(desk, call, request);
+        }
+    }
+
+    fn tend_session(&mut self, desk: &mut Desk<'_>) {
+        let is_opening = self.calls.values().any(|call| matches!(call.purpose, Purpose::Open { .. }));
+        match &mut self.session {
+            None if !is_opening && self.active => self.open(desk),
+            None => {}
+            Some(session) if session.next_sign <= desk.now => {
+                session.next_sign = desk.now + session.timeout / 4;
+                desk.signs.insert(session.principal.clone(), desk.now);
+                let request = Request::KeepAlive { session: session.id };
+                self.ask(desk, request, Purpose::KeepAlive);
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn open(&mut self, desk: &mut Desk<'_>) {
+        self.opens += 1;
+        let principal = format!("client {} session {}", self.number, self.opens);
+        desk.signs.insert(principal.clone(), desk.now);
+        let command = Command::OpenSession(OpenSession {
+            id: SessionId(0),
+            secret: [self.number as u8; 16],
+            timeout_ms: self.chance.between(1_000, 6_000),
+            principal: principal.clone(),
+        });
+        let key = IdempotencyKey { key: principal.clone().into(), retain_ms: 600_000 };
+        let write = Write { idempotency: Some(key), ..Write::of(command) };
+        self.ask(desk, Request::Write(write), Purpose::Open { principal });
+    }
+
+    /// Begins an operation.
+    fn begin(&mut self, desk: &mut Desk<'_>) {
+        let number = desk.history.len() as u64 + 1;
+        if self.chance.one_in(3) {
+            let (query, consistency) = workload::read(&mut self.chance, self.known);
+            return self.ask(desk, Request::Read { query, consistency, timeout_ms: 0 }, Purpose::Plain);
+        }
+        match self.kind {
+            Kind::Watcher => {}
+            Kind::Raw => {
+                let txn = workload::write(&mut self.chance, number, SessionId(0));
+                self.ask(desk, Request::Write(Write::of(Command::Txn(txn))), Purpose::Plain);
+            }
+            Kind::Session => self.begin_named(desk, number),
+        }
+    }
+
+    fn begin_named(&mut self, desk: &mut Desk<'_>, number: u64) {
+        let Some(session) = &self.session else { return };
+        let owner = session.id;
+        if self.chance.one_in(60) {
+            let command = Command::CloseSession { session: owner };
+            return self.ask(desk, Request::Write(Write::of(command)), Purpose::Close);
+        }
+        let (txn, guards, purpose) = match (&self.lock, self.chance.below(6)) {
+            (None, 0) => {
+                let key = workload::lock(&mut self.chance);
+                (workload::acquire(&key, number, owner), Vec::new(), Purpose::Lock { key })
+            }
+            (Some((key, token)), 0 | 1) => {
+                let guard = Guard { scope: TokenScope::Key(key.clone()), token: *token };
+                let txn = crate::history::put(&workload::protected(key), crate::history::value_of(number));
+                (txn, vec![guard], Purpose::Plain)
+            }
+            (Some((key, token)), 2) if self.chance.one_in(3) => {
+                let guard = Guard { scope: TokenScope::Key(key.clone()), token: *token };
+                (crate::history::delete(key), vec![guard], Purpose::Unlock)
+            }
+            _ => (workload::write(&mut self.chance, number, owner), Vec::new(), Purpose::Plain),
+        };
+        let Some(request) = self.next_name() else { return };
+        let write = Write { request: Some(request), guards, ..Write::of(Command::Txn(txn)) };
+        self.ask(desk, Request::Write(write), purpose);
+    }
+
+    fn next_name(&mut self) -> Option<RequestId> {
+        let session = self.session.as_mut()?;
+        let sequence = session.next_sequence;
+        session.next_sequence += 1;
+        Some(RequestId { session: session.id, sequence, acked_up_to: session.acked })
+    }
+
+    /// Asks something new.
+    fn ask(&mut self, desk: &mut Desk<'_>, request: Request, purpose: Purpose) {
+        let operation = desk.history.len();
+        desk.history.push(Operation {
+            number: operation as u64 + 1,
+            client: self.number,
+            node: 0,
+            invoked: desk.now,
+            returned: None,
+            request: request.clone(),
+            attempts: 1,
+            fate: Fate::Pending,
+        });
+        let call = Call { operation, conn: 0, sent: 0, deadline: 0, again_at: None, doubtful: false, purpose };
+        self.send(desk, call, request);
+    }
+
+    /// Asks a certain member, over a connection of its own.
+    pub fn ask_of(&mut self, desk: &mut Desk<'_>, node: u64, request: Request) {
+        if self.link.is_none_or(|link| link.node != node) {
+            *desk.next_conn += 1;
+            self.link = Some(Link { conn: *desk.next_conn, node });
+        }
+        self.ask(desk, request, Purpose::Plain);
+    }
+
+    fn send(&mut self, desk: &mut Desk<'_>, mut call: Call, request: Request) {
+        if self.link.is_none() && !desk.nodes.is_empty() {
+            let node = *self.chance.pick(desk.nodes);
+            *desk.next_conn += 1;
+            self.link = Some(Link { conn: *desk.next_conn, node });
+        }
+        call.sent = desk.now;
+        call.deadline = desk.now + self.chance.between(500, 8_000) * MS;
+        let tag = self.next_tag;
+        self.next_tag += 1;
+        if let Some(link) = self.link {
+            call.conn = link.conn;
+            desk.history[call.operation].node = link.node;
+            desk.sends.push((link.node, link.conn, tag, request));
+        }
+        self.calls.insert(tag, call);
+    }
+
+    /// An answer came.
+    pub fn answered(&mut self, desk: &mut Desk<'_>, conn: u64, tag: u64, result: Answered) {
+        if self.kind == Kind::Watcher {
+            return self.watch.answered(conn, tag, result);
+        }
+        if self.calls.get(&tag).is_some_and(|call| call.conn == conn && call.again_at.is_none()) {
+            self.conclude(desk, tag, result);
+        }
+    }
+
+    /// A frame of a watch came.
+    pub fn frame(&mut self, desk: &mut Desk<'_>, conn: u64, tag: u64, frame: WatchFrame) {
+        self.watch.frame(desk, conn, tag, frame);
+    }
+
+    /// A connection broke.
+    pub fn lost(&mut self, desk: &mut Desk<'_>, conn: u64) {
+        if self.kind == Kind::Watcher {
+            return self.watch.lost(conn);
+        }
+        if self.link.is_some_and(|link| link.conn == conn) {
+            self.hang_up(desk);
+        }
+    }
+
+    /// Decides what an answer means: the outcome, or another attempt.
+    fn conclude(&mut self, desk: &mut Desk<'_>, tag: u64, result: Answered) {
+        let Some(mut call) = self.calls.remove(&tag) else { return };
+        desk.stats.count(outcome_name(&result));
+        let may_repeat = self.may_repeat(&desk.history[call.operation].request);
+        if let Err(refusal) = &result
+            && refusal.certainty() != Certainty::Rejected
+            && !matches!(refusal, Refusal::Invalid { .. })
+        {
+            call.doubtful |= refusal.certainty() == Certainty::Unknown;
+            if !matches!(refusal, Refusal::Unknown { .. }) && self.chance.one_in(2) {
+                // Another member may know better. What is under way here is asked again there.
+                self.hang_up(desk);
+            }
+            if may_repeat {
+                call.again_at = Some(desk.now + self.chance.between(1, 300) * MS);
+                self.calls.insert(tag, call);
+                return;
+            }
+        }
+        self.finish(desk, call, result);
+    }
+
+    /// Reads and named requests have no second effect. A write of a session that is gone is not
+    /// repeated: its outcome would be "no such session" whatever happened before.
+    fn may_repeat(&self, request: &Request) -> bool {
+        match request {
+            Request::Write(write) => match write.request {
+                Some(name) => self.session.as_ref().is_some_and(|session| session.id == name.session),
+                None => write.idempotency.is_some(),
+            },
+            Request::Read { .. } => true,
+            Request::KeepAlive { .. }
+            | Request::Watch(_)
+            | Request::CancelWatch
+            | Request::WatchProgress
+            | Request::Admin(_)
+            | Request::Status => false,
+        }
+    }
+
+    fn finish(&mut self, desk: &mut Desk<'_>, call: Call, result: Answered) {
+        let mut fate = Fate::of(result);
+        let lost = matches!(&fate, Fate::Rejected(Rejection::SessionNotFound { .. }));
+        if call.doubtful && (lost || matches!(fate, Fate::NotDone(_))) {
+            fate = Fate::Unknown; // an earlier attempt may have been executed
+        }
+        let operation = &mut desk.history[call.operation];
+        operation.returned = Some(desk.now);
+        operation.fate = fate;
+        if let Request::Write(Write { request: Some(name), .. }) = &operation.request
+            && let Some(session) = self.session.as_mut().filter(|session| session.id == name.session)
+        {
+            session.finished.insert(name.sequence);
+            while session.finished.remove(&(session.acked + 1)) {
+                session.acked += 1;
+            }
+        }
+        let told = operation.reply().map(|reply| reply.revision.get()).or(operation.ranged().map(|(_, r)| r));
+        self.known = self.known.max(told.unwrap_or(0));
+        let fate = operation.fate.clone();
+        if lost {
+            desk.stats.count("client: session lost");
+            self.session = None;
+        }
+        self.follow_up(desk, &call, &fate);
+    }
+
+    fn follow_up(&mut self, desk: &mut Desk<'_>, call: &Call, fate: &Fate) {
+        let succeeded = match fate {
+            Fate::Done(Response::Written(reply)) => match &reply.body {
+                ReplyBody::Txn(results) => results.succeeded.then_some(reply.revision),
+                _ => None,
+            },
+            _ => None,
+        };
+        match (&call.purpose, fate) {
+            (Purpose::Open { principal }, Fate::Done(Response::Written(reply))) => {
+                if let ReplyBody::SessionOpened { session, timeout_ms } = reply.body {
+                    self.session = Some(Session {
+                        id: session,
+                        principal: principal.clone(),
+                        timeout: timeout_ms * MS,
+                        next_sequence: 1,
+                        finished: BTreeSet::new(),
+                        acked: 0,
+                        next_sign: desk.now,
+                    });
+                }
+            }
+            (Purpose::KeepAlive, Fate::Done(Response::Alive { valid_for_ms })) => {
+                if let Request::KeepAlive { session } = desk.history[call.operation].request {
+                    let (sent, answered, valid_for) = (call.sent, desk.now, valid_for_ms * MS);
+                    desk.promises.push(Promise { session: session.get(), sent, answered, valid_for });
+                }
+            }
+            (Purpose::Close, Fate::Done(_) | Fate::Unknown) => self.session = None,
+            (Purpose::Lock { key }, _) => self.lock = succeeded.map(|token| (key.clone(), token)).or(self.lock.take()),
+            (Purpose::Unlock, _) if !matches!(fate, Fate::NotDone(_)) => self.lock = None,
+            (Purpose::Plain, Fate::Rejected(Rejection::Fenced { .. })) => {
+                desk.stats.count("client: fenced");
+                self.lock = None;
+            }
+            _ => {}
+        }
+    }
+}
+
+fn outcome_name(result: &Answered) -> &'static str {
+    match result {
+        Ok(Response::Written(reply)) if reply.repeated => "answer: written, remembered",
+        Ok(Response::Written(_)) => "answer: written",
+        Ok(Response::Answer { .. }) => "answer: read",
+        Ok(Response::Alive { .. }) => "answer: alive",
+        Ok(Response::Members { .. } | Response::Done | Response::Status(_)) => "answer: done",
+        Err(Refusal::Rejected(_)) => "answer: rejected",
+        Err(Refusal::NoLeader) => "answer: no leader",
+        Err(Refusal::Busy { .. }) => "answer: busy",
+        Err(Refusal::NotProposed { .. }) => "answer: not proposed",
+        Err(Refusal::Unknown { .. }) => "answer: unknown",
+        Err(Refusal::TimedOut { .. }) => "answer: timed out",
+        Err(Refusal::ShuttingDown | Refusal::NoSpace { .. }) => "answer: unwilling",
+        Err(Refusal::Lagging { .. } | Refusal::Invalid { .. }) => "answer: other",
+    }
+}
+
+/// How long a silent client stays silent.
+pub fn silence(chance: &mut Chance) -> Time {
+    chance.between(1, 15) * SECOND
+}

@@ -1,0 +1,184 @@
+//! Which faults a run knows, and how often they come.
+//!
+//! Swarm testing: each seed enables a random subset. All faults at once hide bugs, because nothing
+//! gets far enough (Groce et al., "Swarm testing", 2012).
+
+use super::chance::Chance;
+use super::node::Tuning;
+use super::queue::{MS, SECOND, Time};
+use std::fmt;
+
+/// A kind of fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// A process is killed; its machine goes on.
+    Kill,
+    /// A machine loses power.
+    PowerCut,
+    /// A machine loses power in the middle of a later write to its disk.
+    PowerCutInWrite,
+    /// All machines lose power at once.
+    Blackout,
+    /// A process gets no processor for a while.
+    Freeze,
+    /// Some links between members are cut.
+    Partition,
+    /// A link holds its messages back.
+    Clog,
+    /// A client's link to a member is cut.
+    ClientCut,
+    /// The links are slow.
+    SlowLinks,
+    /// Messages between members get lost.
+    Drop,
+    /// Messages between members come twice.
+    Duplicate,
+    /// Messages between members overtake each other.
+    Reorder,
+    /// A disk takes long to sync.
+    SlowSync,
+    /// A sync fails.
+    SyncFails,
+    /// A disk is full for a while.
+    DiskFull,
+    /// A bit of a stopped member's log flips.
+    Rot,
+    /// A wall clock jumps.
+    ClockJump,
+    /// Clocks run at different rates.
+    ClockSkew,
+    /// Leadership is handed over.
+    MoveLeader,
+    /// Members are added and removed.
+    Membership,
+    /// History is compacted.
+    Compaction,
+    /// Clients fall silent, so that their sessions end.
+    Silence,
+}
+
+impl Fault {
+    /// All of them.
+    pub const ALL: [Self; 22] = [
+        Self::Kill,
+        Self::PowerCut,
+        Self::PowerCutInWrite,
+        Self::Blackout,
+        Self::Freeze,
+        Self::Partition,
+        Self::Clog,
+        Self::ClientCut,
+        Self::SlowLinks,
+        Self::Drop,
+        Self::Duplicate,
+        Self::Reorder,
+        Self::SlowSync,
+        Self::SyncFails,
+        Self::DiskFull,
+        Self::Rot,
+        Self::ClockJump,
+        Self::ClockSkew,
+        Self::MoveLeader,
+        Self::Membership,
+        Self::Compaction,
+        Self::Silence,
+    ];
+
+    /// Whether it strikes now and then, rather than being a property of the whole run.
+    fn strikes(self) -> bool {
+        !matches!(self, Self::SlowLinks | Self::Drop | Self::Duplicate | Self::Reorder | Self::ClockSkew)
+    }
+}
+
+/// What one run is like.
+#[derive(Clone, Debug)]
+pub struct Mix {
+    /// The faults that it knows.
+    pub enabled: Vec<Fault>,
+    /// Mean time between strikes, in microseconds.
+    pub pause: Time,
+    /// Mean time until a strike is undone, in microseconds.
+    pub stability: Time,
+    /// Founding members.
+    pub members: u64,
+    /// Length of the phase with faults.
+    pub length: Time,
+    /// Mean pause of a client between two operations, in microseconds.
+    pub think: Time,
+    /// Thresholds.
+    pub tuning: Tuning,
+}
+
+impl Mix {
+    /// Draws what a run is like.
+    pub fn draw(chance: &mut Chance) -> Self {
+        let mut enabled: Vec<Fault> = Fault::ALL.into_iter().filter(|_| chance.permille(300)).collect();
+        if chance.one_in(16) {
+            enabled.clear(); // a run without faults must be fine, too
+        }
+        let members = *chance.pick(&[1, 2, 3, 3, 3, 3, 3, 3, 4, 5, 5]);
+        Self {
+            enabled,
+            pause: chance.between(300, 4_000) * MS,
+            stability: chance.between(200, 5_000) * MS,
+            members,
+            length: chance.between(10, 30) * SECOND,
+            think: chance.between(20, 200) * MS,
+            tuning: draw_tuning(chance),
+        }
+    }
+
+    /// Whether the run knows a fault.
+    pub fn knows(&self, fault: Fault) -> bool {
+        self.enabled.contains(&fault)
+    }
+
+    /// The next strike.
+    pub fn next_strike(&self, chance: &mut Chance) -> Option<Fault> {
+        let striking: Vec<Fault> = self.enabled.iter().copied().filter(|fault| fault.strikes()).collect();
+        (!striking.is_empty()).then(|| *chance.pick(&striking))
+    }
+}
+
+fn draw_tuning(chance: &mut Chance) -> Tuning {
+    Tuning {
+        segment_bytes: *chance.pick(&[4096, 16 << 10, 64 << 10]),
+        window_bytes: *chance.pick(&[0, 1024, 64 << 10]),
+        freeze_records: *chance.pick(&[20, 100, 1000]),
+        catch_up_entries: *chance.pick(&[0, 5, 50, 1000]),
+        watch_recent_bytes: *chance.pick(&[0, 500, 10_000, 1 << 20]),
+        watch_page_bytes: *chance.pick(&[200, 2_000, 1 << 20]),
+        reclaim_events: *chance.pick(&[1, 10, 1000]),
+        request_timeout_ms: *chance.pick(&[1_000, 3_000, 5_000]),
+    }
+}
+
+impl fmt::Display for Mix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} members, {} s, faults {:?} about every {} ms for {} ms, {:?}",
+            self.members,
+            self.length / SECOND,
+            self.enabled,
+            self.pause / MS,
+            self.stability / MS,
+            self.tuning
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fault_is_drawn_now_and_then_and_never_all() {
+        let mixes: Vec<Mix> = (0..200).map(|seed| Mix::draw(&mut Chance::new(seed))).collect();
+        for fault in Fault::ALL {
+            let with = mixes.iter().filter(|mix| mix.knows(fault)).count();
+            assert!((20..120).contains(&with), "{fault:?}: {with}");
+        }
+        assert!(mixes.iter().all(|mix| mix.enabled.len() < Fault::ALL.len()));
+    }
+}

@@ -1,0 +1,162 @@
+//! What all members together have logged, committed and applied: checked as it happens, and kept as
+//! the truth that clients' histories are judged by.
+
+use super::queue::Time;
+use super::tap::LogNote;
+use crate::checks::committed_never_changes::CommittedNeverChanges;
+use crate::checks::election_safety::ElectionSafety;
+use crate::checks::ephemeral_with_session::End;
+use crate::checks::exactly_once::Execution;
+use crate::checks::log_matching::LogMatching;
+use crate::checks::revision_monotone::RevisionMonotone;
+use crate::checks::session_not_early::Expiry;
+use crate::checks::state_agreement::StateAgreement;
+use crate::checks::{Checked, Violation};
+use oarlock_state::event::Cause;
+use oarlock_state::{Applied, Entry, EntryBody, Event, SessionChange};
+use std::collections::BTreeMap;
+
+/// One member's log, as the tap told it.
+#[derive(Debug, Default)]
+struct Shadow {
+    entries: BTreeMap<u64, (u64, u64)>,
+    base: (u64, u64),
+    commit: u64,
+}
+
+/// The truth about a run.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    /// Terms and votes.
+    pub elections: ElectionSafety,
+    matching: LogMatching,
+    committed: CommittedNeverChanges,
+    agreement: StateAgreement,
+    revisions: RevisionMonotone,
+    shadows: BTreeMap<u64, Shadow>,
+    last_applied: u64,
+    /// All proposals, in the order of the log.
+    pub executions: Vec<Execution>,
+    /// All events, in order.
+    pub events: Vec<Event>,
+    /// When sessions expired.
+    pub expiries: Vec<Expiry>,
+    /// Where sessions ended.
+    pub ends: Vec<End>,
+    /// The revision after the last entry.
+    pub revision: u64,
+}
+
+impl Ledger {
+    /// Takes a note of a member's log.
+    ///
+    /// # Errors
+    /// Whatever the checks find.
+    pub fn log_note(&mut self, node: u64, note: LogNote) -> Checked {
+        let shadow = self.shadows.entry(node).or_default();
+        match note {
+            LogNote::Appended { index, term, hash } => {
+                let known = shadow.entries.get(&index).copied();
+                if known != Some((term, hash)) {
+                    self.committed.cut(node, index, shadow.commit)?;
+                    shadow.entries.split_off(&index);
+                }
+                let before = match shadow.entries.get(&(index - 1)) {
+                    Some((term, _)) => *term,
+                    None => shadow.base.1,
+                };
+                shadow.entries.insert(index, (term, hash));
+                self.matching.appended(node, index, term, before, hash)
+            }
+            LogNote::HardState { term, vote, commit } => {
+                let from = shadow.commit + 1;
+                shadow.commit = shadow.commit.max(commit);
+                self.elections.votes(node, term, vote)?;
+                self.note_committed(node, from, commit)
+            }
+            LogNote::Reset { index, term } => {
+                *shadow = Shadow { base: (index, term), commit: index, ..Shadow::default() };
+                Ok(())
+            }
+        }
+    }
+
+    fn note_committed(&mut self, node: u64, from: u64, to: u64) -> Checked {
+        let shadow = &self.shadows[&node];
+        for (index, (term, hash)) in shadow.entries.range(from..=to.max(from)) {
+            if *index <= to {
+                self.committed.committed(node, *index, *term, *hash)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A member starts, and this is the log on its disk: base, then (index, term, hash).
+    ///
+    /// # Errors
+    /// Something is missing that was appended before the member stopped.
+    pub fn restarted(&mut self, node: u64, base: (u64, u64), entries: &[(u64, u64, u64)]) -> Checked {
+        let lost = self.lost(node, base, entries);
+        let shadow = self.shadows.entry(node).or_default();
+        shadow.base = base;
+        shadow.entries = entries.iter().map(|(index, term, hash)| (*index, (*term, *hash))).collect();
+        match lost {
+            Some(what) => Err(Violation::new("log_survives", format!("member {node} starts: {what}"))),
+            None => Ok(()),
+        }
+    }
+
+    /// What is missing on a disk of what a member had appended.
+    pub fn lost(&self, node: u64, base: (u64, u64), entries: &[(u64, u64, u64)]) -> Option<String> {
+        let found: BTreeMap<u64, (u64, u64)> = entries.iter().map(|(i, term, hash)| (*i, (*term, *hash))).collect();
+        let shadow = self.shadows.get(&node)?;
+        let mut expected = shadow.entries.range(base.0 + 1..);
+        // A torn write that was never acknowledged may replace what was appended before it.
+        let (index, entry) = expected.find(|(index, entry)| found.get(index).is_none_or(|other| other.0 < entry.0))?;
+        Some(format!("entry {index} {entry:?} was appended, and the disk holds {:?}", found.get(index)))
+    }
+
+    /// A member applied an entry.
+    ///
+    /// # Errors
+    /// Whatever the checks find.
+    pub fn applied(&mut self, node: u64, now: Time, entry: &Entry, applied: &Applied, digest: u128) -> Checked {
+        let index = entry.index.get();
+        self.agreement.applied(node, index, digest)?;
+        self.revisions.seen(node, index, applied.revision.get())?;
+        if index <= self.last_applied {
+            return Ok(());
+        }
+        if self.last_applied > 0 && index != self.last_applied + 1 {
+            let what = format!("member {node} applied {index} first, and {} was the last before", self.last_applied);
+            return Err(Violation::new("state_agreement", what));
+        }
+        self.last_applied = index;
+        self.revision = applied.revision.get();
+        self.keep(now, entry, applied);
+        Ok(())
+    }
+
+    fn keep(&mut self, now: Time, entry: &Entry, applied: &Applied) {
+        if let EntryBody::Proposals { proposals, .. } = &entry.body {
+            for (proposal, (_, outcome)) in proposals.iter().zip(&applied.outcomes) {
+                let (index, proposal, outcome) = (entry.index.get(), proposal.clone(), outcome.clone());
+                self.executions.push(Execution { index, proposal, outcome });
+            }
+        }
+        self.events.extend(applied.events.iter().cloned());
+        for change in &applied.sessions {
+            let SessionChange::Ended { session, cause } = change else { continue };
+            let (session, cause) = (session.get(), *cause);
+            self.ends.push(End { session, revision: applied.revision.get(), cause });
+            if cause == Cause::Expired {
+                self.expiries.push(Expiry { session, decided: now });
+            }
+        }
+    }
+
+    /// Index of the last entry that anybody applied.
+    pub fn last_applied(&self) -> u64 {
+        self.last_applied
+    }
+}

@@ -1,0 +1,289 @@
+//! Faults strike, and are undone.
+
+use super::client::silence;
+use super::disk::Trouble;
+use super::faults::Fault;
+use super::ledger::Ledger;
+use super::network::{Place, Shape, Weather};
+use super::node::{Node, Tuning, peer_url};
+use super::queue::{MS, SECOND};
+use super::world::{Alive, Conn, Happening, Undo, World};
+use crate::checks::Checked;
+use oarlock_server::node::request::{Admin, Request, Write};
+use oarlock_state::{Command, NodeId, Revision};
+use std::collections::BTreeMap;
+
+/// Members that a cluster has at most, learners included.
+const MEMBERS_MAX: usize = 6;
+
+impl World {
+    /// Weather that lasts for the whole phase.
+    pub(super) fn foul_weather(&mut self) {
+        let mut weather = Weather::default();
+        let chance = &mut self.chance;
+        for fault in self.mix.enabled.clone() {
+            match fault {
+                Fault::SlowLinks => {
+                    weather.delay_us = chance.between(1, 30) * MS;
+                    weather.jitter_us = chance.between(1, 60) * MS;
+                }
+                Fault::Drop => weather.drop_permille = chance.between(5, 150),
+                Fault::Duplicate => weather.duplicate_permille = chance.between(5, 300),
+                Fault::Reorder => weather.reorder_permille = chance.between(5, 300),
+                _ => continue,
+            }
+            self.stats.count(&format!("fault: {fault:?}"));
+        }
+        if self.mix.knows(Fault::ClockSkew) {
+            self.stats.count("fault: ClockSkew");
+        }
+        self.network.weather = weather;
+    }
+
+    /// The next fault of the mix strikes, and the one after is planned.
+    pub(super) fn strike_next(&mut self) -> Checked {
+        if self.healing {
+            return Ok(());
+        }
+        let pause = self.chance.exponential(self.mix.pause) + 10 * MS;
+        self.queue.after(pause, Happening::Strike);
+        let mix = self.mix.clone();
+        match mix.next_strike(&mut self.chance) {
+            Some(fault) => self.strike(fault),
+            None => Ok(()),
+        }
+    }
+
+    fn strike(&mut self, fault: Fault) -> Checked {
+        let running: Vec<u64> = self.nodes.values().filter(|n| n.process.is_some()).map(|n| n.id).collect();
+        if running.is_empty() {
+            return Ok(());
+        }
+        // Whoever leads is the most rewarding victim.
+        let leader = self.leaders.iter().max_by_key(|(_, term)| **term).map(|(id, _)| *id);
+        let victim = match leader.filter(|id| running.contains(id)) {
+            Some(id) if self.chance.one_in(2) => id,
+            _ => *self.chance.pick(&running),
+        };
+        self.stats.count(&format!("fault: {fault:?}"));
+        self.trace.note(format_args!("strike {fault:?} {victim}"));
+        match fault {
+            Fault::Kill => self.crash(victim, true)?,
+            Fault::PowerCut => self.crash(victim, false)?,
+            Fault::Blackout => {
+                for id in running {
+                    self.crash(id, false)?;
+                }
+            }
+            Fault::PowerCutInWrite | Fault::SyncFails | Fault::DiskFull => self.disk_trouble(fault, victim),
+            Fault::Freeze => self.freeze(victim),
+            Fault::SlowSync => {
+                let until = self.queue.now() + self.stability();
+                self.slow.insert(victim, until);
+            }
+            Fault::Rot => self.rot(),
+            Fault::ClockJump => {
+                let by = self.chance.between(0, 600_000) as i64 - 300_000;
+                if let Some(node) = self.nodes.get_mut(&victim) {
+                    node.clock.jump(by);
+                }
+            }
+            Fault::Partition | Fault::Clog | Fault::ClientCut => self.cut_links(fault, victim),
+            Fault::MoveLeader => self.admin(Admin::MoveLeader(NodeId(0))),
+            Fault::Membership => self.change_membership(),
+            Fault::Compaction => self.compact(),
+            Fault::Silence => {
+                let position = self.chance.below(self.clients.len() as u64) as usize;
+                self.clients[position].silent_until = self.queue.now() + silence(&mut self.chance);
+            }
+            Fault::SlowLinks | Fault::Drop | Fault::Duplicate | Fault::Reorder | Fault::ClockSkew => {}
+        }
+        Ok(())
+    }
+
+    fn stability(&mut self) -> u64 {
+        self.chance.exponential(self.mix.stability) + 50 * MS
+    }
+
+    fn disk_trouble(&mut self, fault: Fault, victim: u64) {
+        let operations = self.chance.below(12);
+        let bytes = self.chance.below(8 << 10);
+        let Some(node) = self.nodes.get(&victim) else { return };
+        match fault {
+            Fault::SyncFails => node.disk.arm(Trouble::SyncFails),
+            Fault::DiskFull => node.disk.arm(Trouble::Full { bytes }),
+            _ if self.chance.one_in(4) => node.base.arm(operations % 3),
+            _ => node.disk.arm(Trouble::PowerCut { operations }),
+        }
+    }
+
+    fn freeze(&mut self, victim: u64) {
+        let until = self.queue.now() + self.stability() + self.chance.below(2 * SECOND);
+        if let Some(process) = self.nodes.get_mut(&victim).and_then(|node| node.process.as_mut()) {
+            process.frozen_until = until;
+        }
+    }
+
+    fn cut_links(&mut self, fault: Fault, victim: u64) {
+        let undo_after = self.stability();
+        let running: Vec<u64> = self.nodes.values().filter(|n| !n.retired).map(|n| n.id).collect();
+        match fault {
+            Fault::Partition => {
+                if self.chance.one_in(2) {
+                    self.network.heal_members();
+                }
+                let shape = *self.chance.pick(&Shape::ALL);
+                self.stats.count(&format!("partition: {shape:?}"));
+                self.network.partition(shape, &running, &mut self.chance);
+                self.queue.after(undo_after, Happening::Undo(Undo::Members));
+            }
+            Fault::Clog => {
+                let other = *self.chance.pick(&running);
+                let until = self.queue.now() + undo_after;
+                self.network.clog(Place::Node(victim), Place::Node(other), until);
+            }
+            _ => {
+                let client = self.chance.below(self.clients.len() as u64);
+                self.network.cut(Place::Client(client), Place::Node(victim));
+                self.queue.after(undo_after, Happening::Undo(Undo::Client(client, victim)));
+            }
+        }
+    }
+
+    pub(super) fn undo(&mut self, undo: Undo) {
+        match undo {
+            Undo::Members => self.network.heal_members(),
+            Undo::Client(client, node) => {
+                self.network.open(Place::Client(client), Place::Node(node));
+                self.network.open(Place::Node(node), Place::Client(client));
+            }
+        }
+    }
+
+    /// A process dies, with its machine unless `kill`; a part of what its last round wanted done
+    /// is done. It starts again after a while.
+    pub(super) fn crash(&mut self, id: u64, kill: bool) -> Checked {
+        let Some(alive) = self.alive(id) else { return Ok(()) };
+        self.take_notes(id)?;
+        let mut held = match self.nodes.get_mut(&id).and_then(|node| node.process.as_mut()) {
+            Some(process) => std::mem::take(&mut process.held),
+            None => Vec::new(),
+        };
+        held.truncate(self.chance.below(held.len() as u64 + 1) as usize);
+        self.effects(alive, held)?;
+        self.stop(id, kill);
+        self.trace.note(format_args!("crash {id} {}", if kill { "killed" } else { "without power" }));
+        let delay = if self.healing { 100 * MS } else { self.stability() };
+        self.queue.after(delay, Happening::Start(id));
+        Ok(())
+    }
+
+    fn stop(&mut self, id: u64, kill: bool) {
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.crash(&mut self.chance, kill);
+        }
+        self.leaders.remove(&id);
+        self.applied.remove(&id);
+        let broken: Vec<u64> = self.conns.iter().filter(|(_, c)| c.node == id && !c.broken).map(|(n, _)| *n).collect();
+        for conn in broken {
+            self.break_conn(conn);
+        }
+    }
+
+    /// A member left the cluster.
+    pub(super) fn stop_for_good(&mut self, id: u64) {
+        self.stop(id, true);
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.retired = true;
+        }
+    }
+
+    /// A member's storage refused: the process has to stop, whatever the reason.
+    pub(super) fn round_failed(&mut self, id: u64, reason: &str) -> Checked {
+        let struck = self.nodes.get(&id).and_then(|node| node.disk.take_struck());
+        let name = struck.unwrap_or(if reason.contains("power") { "power cut of the state" } else { "damage" });
+        self.stats.count(&format!("storage: stopped by {name}"));
+        self.trace.note(format_args!("storage of {id} failed: {reason}"));
+        if name == "damage" {
+            // Nothing was broken here except by rot, which the running process may meet as well.
+            if let Some(node) = self.nodes.get_mut(&id)
+                && self.rotten.contains_key(&id)
+            {
+                node.retired = true;
+            }
+        }
+        self.crash(id, !name.starts_with("power"))
+    }
+
+    /// A bit flips on the log disk of a stopped member; of one member in a run, so that a quorum of
+    /// undamaged ones remains.
+    fn rot(&mut self) {
+        let stopped = self.nodes.values().find(|node| node.process.is_none() && !node.retired);
+        let Some(node) = stopped.filter(|_| self.rotten.is_empty() && self.members.len() >= 3) else { return };
+        if let Some(path) = node.disk.rot(&mut self.chance) {
+            self.trace.note(format_args!("rot {} {}", node.id, path.display()));
+            self.rotten.insert(node.id, path.display().to_string());
+        }
+    }
+
+    /// Asks a random member to change the cluster. Nobody waits for the answer.
+    pub(super) fn admin(&mut self, change: Admin) {
+        self.anonymous(Request::Admin(change));
+    }
+
+    /// Sends a request to a random running member, from nobody.
+    pub(super) fn anonymous(&mut self, request: Request) {
+        let running: Vec<Alive> = self.nodes.keys().filter_map(|id| self.alive(*id)).collect();
+        if running.is_empty() {
+            return;
+        }
+        let alive = *self.chance.pick(&running);
+        self.next_conn += 1;
+        let conn = Conn { client: usize::MAX, node: alive.node, life: Some(alive.life), broken: false };
+        self.conns.insert(self.next_conn, conn);
+        self.queue.after(MS, Happening::Ask { conn: self.next_conn, tag: 1, request });
+    }
+
+    fn change_membership(&mut self) {
+        let ids: Vec<u64> = self.members.iter().map(|member| member.node.get()).collect();
+        let learner = self.members.iter().find(|member| member.learner).map(|member| member.node);
+        let choice = self.chance.below(4);
+        if let Some(learner) = learner.filter(|_| choice == 0) {
+            return self.admin(Admin::PromoteMember(learner));
+        }
+        if ids.len() < MEMBERS_MAX && (choice < 3 || ids.len() <= 2) {
+            self.machines += 1;
+            let peer_urls = vec![peer_url(self.machines)];
+            let stay_learner = self.chance.one_in(6);
+            return self.admin(Admin::AddMember { peer_urls, name: String::new(), stay_learner });
+        }
+        // With a lost member a removal may take the quorum away, which is an operator's mistake.
+        if ids.len() > 1 && self.rotten.is_empty() {
+            let gone = *self.chance.pick(&ids);
+            self.admin(Admin::RemoveMember(NodeId(gone)));
+        }
+    }
+
+    fn compact(&mut self) {
+        let back = self.chance.below(30);
+        let revision = Revision(self.ledger.revision.saturating_sub(back));
+        self.anonymous(Request::Write(Write::of(Command::Compact { revision })));
+    }
+}
+
+/// Whether a member must not start because its log was damaged: found by itself (it refuses), or
+/// the damage hit the very last write, which looks torn. Returns what to count.
+pub(super) fn lost_by_rot(
+    node: &Node,
+    tuning: &Tuning,
+    ledger: &Ledger,
+    rotten: &BTreeMap<u64, String>,
+) -> Option<&'static str> {
+    rotten.get(&node.id)?;
+    match node.log_on_disk(tuning) {
+        None => Some("rot: found at start"),
+        Some((base, entries)) => {
+            ledger.lost(node.id, base, &entries).map(|_| "rot: in the last write, looks torn")
+        }
+    }
+}
