@@ -37,14 +37,14 @@ pub struct CoreOptions {
     pub watch_progress_ms: u64,
     /// Events looked at by one step of forgetting compacted history.
     pub reclaim_events: usize,
+    /// Milliseconds between two searches for container and TTL znodes whose time is up.
+    pub idle_check_ms: u64,
     /// Below so many bytes of free disk a warning is logged.
     pub space_soft_bytes: u64,
     /// Below so many bytes of free disk only what frees space, and sessions, are accepted.
     pub space_hard_bytes: u64,
     /// How the overlay of a state is written behind, for states that take the place of the first.
     pub state: StateOptions,
-    /// A learner that misses at most so many entries is made a voter.
-    pub promote_lag_entries: u64,
 }
 
 impl CoreOptions {
@@ -66,10 +66,10 @@ impl CoreOptions {
             watch_page_bytes: 1 << 20,
             watch_progress_ms: 10 * 60 * 1000,
             reclaim_events: 1_000,
+            idle_check_ms: 10_000,
             space_soft_bytes: 1 << 30,
             space_hard_bytes: 256 << 20,
             state: StateOptions::default(),
-            promote_lag_entries: 1_000,
         }
     }
 
