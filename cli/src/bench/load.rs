@@ -71,7 +71,8 @@ pub struct Tally {
 impl Tally {
     /// Nothing seen yet.
     pub fn new() -> Self {
-        let latency = Histogram::new(3).expect("three significant digits are within the library's range");
+        // Up to ten minutes in microseconds; slower ones count as that.
+        let latency = Histogram::new_with_bounds(1, 600_000_000, 3).expect("the bounds are in order");
         Self { latency, errors: 0, last_error: String::new() }
     }
 
