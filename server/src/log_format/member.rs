@@ -61,6 +61,7 @@ pub fn member_to_proto(member: &Member) -> pb::Member {
         peer_urls: member.peer_urls.clone(),
         client_urls: member.client_urls.clone(),
         learner: member.learner,
+        stay_learner: member.stay_learner,
         version: member.version.clone(),
     }
 }
@@ -73,6 +74,7 @@ pub fn member_from_proto(member: pb::Member) -> Member {
         peer_urls: member.peer_urls,
         client_urls: member.client_urls,
         learner: member.learner,
+        stay_learner: member.stay_learner,
         version: member.version,
     }
 }

@@ -25,6 +25,7 @@ fn membership() -> Membership {
         peer_urls: vec!["http://p".to_owned()],
         client_urls: vec!["http://c".to_owned()],
         learner: true,
+        stay_learner: false,
         version: "0.1.0".to_owned(),
     };
     Membership {

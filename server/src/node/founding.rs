@@ -32,6 +32,7 @@ impl Founding {
                     peer_urls,
                     client_urls: Vec::new(),
                     learner: false,
+                    stay_learner: false,
                     version: String::new(),
                 }
             })

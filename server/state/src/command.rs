@@ -378,6 +378,8 @@ pub struct Member {
     pub client_urls: Vec<String>,
     /// Receives the log but has no vote.
     pub learner: bool,
+    /// As a learner: is not made a voter by itself once it has caught up. Of a voter: false.
+    pub stay_learner: bool,
     /// Version of its program; empty until it has started once.
     pub version: String,
 }

@@ -367,6 +367,7 @@ fn member(node: u64, peer_url: &str, learner: bool) -> Member {
         peer_urls: vec![peer_url.to_owned()],
         client_urls: Vec::new(),
         learner,
+        stay_learner: false,
         version: String::new(),
     }
 }

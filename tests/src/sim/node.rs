@@ -106,10 +106,20 @@ pub struct Process {
     applies: Arc<Mutex<Vec<ApplyNote>>>,
 }
 
+/// What a log on disk holds.
+pub struct DiskLog {
+    /// Index and term before the first entry.
+    pub base: (u64, u64),
+    /// Index, term and hash of each entry.
+    pub entries: Vec<(u64, u64, u64)>,
+    /// A write at its end had not finished; it was cut off.
+    pub torn: bool,
+}
+
 /// How a start went.
 pub enum Started {
-    /// It runs. The log had a torn tail.
-    Runs(Option<TornTail>),
+    /// It runs.
+    Runs,
     /// It refuses to: damage.
     Refuses(String),
 }
@@ -157,9 +167,9 @@ impl Node {
     pub fn start(&mut self, tuning: &Tuning, chance: &mut Chance, logger: &slog::Logger) -> Started {
         self.life += 1;
         match self.try_start(tuning, chance, logger) {
-            Ok((process, torn)) => {
+            Ok(process) => {
                 self.process = Some(process);
-                Started::Runs(torn)
+                Started::Runs
             }
             Err(reason) => Started::Refuses(reason),
         }
@@ -170,8 +180,8 @@ impl Node {
         tuning: &Tuning,
         chance: &mut Chance,
         logger: &slog::Logger,
-    ) -> Result<(Process, Option<TornTail>), String> {
-        let (log, torn) = self.open_log(tuning, chance.next())?;
+    ) -> Result<Process, String> {
+        let (log, _) = self.open_log(tuning, chance.next())?;
         while self.tap.take().is_some() {} // of the process before
         let mut log = TappedLog::new(log, self.tap.clone());
         if let Some(meta) = &self.came_from {
@@ -198,7 +208,7 @@ impl Node {
             let note = ApplyNote { entry: entry.clone(), applied: applied.clone(), digest };
             notes.lock().expect("the simulator has one thread and ends at a panic").push(note);
         }));
-        let process = Process {
+        Ok(Process {
             core,
             inbox: VecDeque::new(),
             busy_until: 0,
@@ -206,16 +216,16 @@ impl Node {
             held: Vec::new(),
             planned: false,
             applies,
-        };
-        Ok((process, torn))
+        })
     }
 
     /// Base and entries of the log on disk, as (index, term, hash); for following it.
-    pub fn log_on_disk(&self, tuning: &Tuning) -> Option<((u64, u64), Vec<(u64, u64, u64)>)> {
-        let (log, _) = self.open_log(tuning, 1).ok()?;
+    pub fn log_on_disk(&self, tuning: &Tuning) -> Option<DiskLog> {
+        let (log, torn) = self.open_log(tuning, 1).ok()?;
         let entries = log.entries(log.first_index(), log.last_index() + 1, u64::MAX).ok()?;
         let base = log.base();
-        Some((base, entries.iter().map(|entry| (entry.index, entry.term, entry_hash(entry))).collect()))
+        let entries = entries.iter().map(|entry| (entry.index, entry.term, entry_hash(entry))).collect();
+        Some(DiskLog { base, entries, torn: torn.is_some() })
     }
 
     /// The process dies; with `kill` the machine goes on, otherwise it loses power.
@@ -260,6 +270,8 @@ impl Node {
     /// Copies the state as it is on disk.
     pub fn take_checkpoint(&mut self) -> Option<SnapshotMeta> {
         let records = self.base.records();
+        #[cfg(feature = "plant")]
+        let records = super::plants::snapshot(records);
         let copy: Arc<dyn BaseStore> = Arc::new(SimBase::holding(records.clone()));
         let store = StateStore::open(copy, StateOptions::default()).ok()?;
         let machine = Machine::load(&store).ok()?;
@@ -316,6 +328,7 @@ pub fn member(id: u64) -> Member {
         peer_urls: vec![peer_url(id)],
         client_urls: Vec::new(),
         learner: false,
+        stay_learner: false,
         version: String::new(),
     }
 }

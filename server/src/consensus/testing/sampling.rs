@@ -24,6 +24,7 @@ pub(crate) fn voter(node: u64) -> Member {
         peer_urls: vec![format!("http://n{node}:2380")],
         client_urls: Vec::new(),
         learner: false,
+        stay_learner: false,
         version: String::new(),
     }
 }

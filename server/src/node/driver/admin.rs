@@ -12,11 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Order {
     /// Change the members.
-    Change {
-        membership: Membership,
-        /// Those that are added are not promoted by themselves.
-        stay_learner: bool,
-    },
+    Change(Membership),
     /// Hand leadership over; zero: to whichever is best.
     Move(NodeId),
 }
@@ -84,7 +80,7 @@ impl Requests {
             return Some(asked.done());
         }
         let refusal = match asked.order {
-            Order::Change { .. } => Refusal::Rejected(Rejection::MembershipRefused { reason }),
+            Order::Change(_) => Refusal::Rejected(Rejection::MembershipRefused { reason }),
             Order::Move(_) => Refusal::NotProposed { reason },
         };
         Some(Settled::Reply(ToApplier::Reply { origin: asked.origin, result: Err(refusal) }))
@@ -124,7 +120,7 @@ impl Requests {
                     let result = Err(Refusal::NotProposed { reason });
                     Settled::Reply(ToApplier::Reply { origin: asked.origin, result })
                 }
-                Order::Change { .. } => asked.unknown(now_us),
+                Order::Change(_) => asked.unknown(now_us),
             });
         }
         settled
@@ -141,7 +137,7 @@ impl Requests {
         late.into_iter()
             .filter_map(|request| self.asked.remove(&request))
             .map(|asked| match (&asked.sent, &asked.order) {
-                (Some(_), Order::Change { .. }) => asked.unknown(now_us),
+                (Some(_), Order::Change(_)) => asked.unknown(now_us),
                 (Some(_), Order::Move(_)) => {
                     let refusal = Refusal::TimedOut { after_ms: asked.timeout_ms };
                     Settled::Reply(ToApplier::Reply { origin: asked.origin, result: Err(refusal) })
@@ -157,7 +153,7 @@ impl Requests {
 impl Asked {
     fn done(&self) -> Settled {
         match &self.order {
-            Order::Change { membership, .. } => {
+            Order::Change(membership) => {
                 let added = membership.put.iter().find(|member| member.learner).map(|member| member.node);
                 let asker = Asker::Members { origin: self.origin, added: added.unwrap_or_default() };
                 let (deadline_us, timeout_ms) = (self.deadline_us, self.timeout_ms);
@@ -182,9 +178,8 @@ impl Asked {
 /// # Errors
 /// The request makes no sense.
 pub(super) fn order(admin: Admin, new_id: NodeId) -> Result<Order, Refusal> {
-    let change = |put: Vec<Member>, remove: Vec<NodeId>, stay_learner| Order::Change {
-        membership: Membership { put, remove, ..Membership::default() },
-        stay_learner,
+    let change = |put: Vec<Member>, remove: Vec<NodeId>| {
+        Order::Change(Membership { put, remove, ..Membership::default() })
     };
     Ok(match admin {
         Admin::AddMember { peer_urls, name, stay_learner } => {
@@ -192,9 +187,9 @@ pub(super) fn order(admin: Admin, new_id: NodeId) -> Result<Order, Refusal> {
                 let what = "a new member needs at least one peer URL, and none may be empty".to_owned();
                 return Err(Refusal::Invalid { what });
             }
-            change(vec![Member { name, peer_urls, ..nameless(new_id, true) }], Vec::new(), stay_learner)
+            change(vec![Member { name, peer_urls, stay_learner, ..nameless(new_id, true) }], Vec::new())
         }
-        Admin::RemoveMember(node) => change(Vec::new(), vec![node], false),
+        Admin::RemoveMember(node) => change(Vec::new(), vec![node]),
         Admin::PromoteMember(node) => promotion(node),
         Admin::MoveLeader(to) => Order::Move(to),
     })
@@ -202,8 +197,7 @@ pub(super) fn order(admin: Admin, new_id: NodeId) -> Result<Order, Refusal> {
 
 /// The order that makes a learner a voter. The leader fills in what it knows of the member.
 pub(super) fn promotion(node: NodeId) -> Order {
-    let membership = Membership { put: vec![nameless(node, false)], ..Membership::default() };
-    Order::Change { membership, stay_learner: false }
+    Order::Change(Membership { put: vec![nameless(node, false)], ..Membership::default() })
 }
 
 fn nameless(node: NodeId, learner: bool) -> Member {
@@ -213,6 +207,7 @@ fn nameless(node: NodeId, learner: bool) -> Member {
         peer_urls: Vec::new(),
         client_urls: Vec::new(),
         learner,
+        stay_learner: false,
         version: String::new(),
     }
 }

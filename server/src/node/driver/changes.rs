@@ -7,7 +7,7 @@ use crate::node::exchange::OWN_BUSINESS;
 use bytes::Bytes;
 use oarlock_state::command::Member;
 use oarlock_state::{NodeId, ProposalId};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
 /// Orders that may wait.
 const QUEUE_MAX: usize = 64;
@@ -40,14 +40,12 @@ pub(super) struct Changes {
     node: NodeId,
     queue: VecDeque<(Giver, Order)>,
     active: Option<Active>,
-    /// Learners that are not promoted by themselves, as far as this leader was told.
-    staying: BTreeSet<NodeId>,
     proposed: u64,
 }
 
 impl Changes {
     pub(super) fn new(node: NodeId) -> Self {
-        Self { node, queue: VecDeque::new(), active: None, staying: BTreeSet::new(), proposed: 0 }
+        Self { node, queue: VecDeque::new(), active: None, proposed: 0 }
     }
 
     /// Nothing is under way or waits.
@@ -78,12 +76,12 @@ impl Changes {
         let (giver, order) = self.queue.pop_front()?;
         let begun = match order {
             Order::Move(to) => self.begin_move(replica, giver, to, now_us + move_max_us),
-            Order::Change { membership, stay_learner } => {
+            Order::Change(membership) => {
                 if membership.remove.contains(&self.node) && replica.abdicate().is_ok() {
                     // The next leader does it.
                     return answer(giver, Err(String::new()));
                 }
-                self.begin_change(replica, giver, membership, stay_learner, members)
+                self.begin_change(replica, giver, membership, members)
             }
         };
         begun.err().and_then(|reason| answer(giver, Err(reason)))
@@ -111,18 +109,13 @@ impl Changes {
         replica: &mut Replica,
         giver: Giver,
         membership: Membership,
-        stay_learner: bool,
         members: &[Member],
     ) -> Result<(), String> {
         let mut change = complete(membership, members)?;
         self.proposed += 1;
         change.id = ProposalId { node: self.node, boot: OWN_BUSINESS, count: self.proposed };
         let id = change.id;
-        let added: Vec<NodeId> = change.put.iter().filter(|put| put.learner).map(|put| put.node).collect();
         replica.propose_membership(change).map_err(reason)?;
-        if stay_learner {
-            self.staying.extend(added);
-        }
         self.active = Some(Active::Change { giver, id, seen: false });
         Ok(())
     }
@@ -161,8 +154,8 @@ impl Changes {
 
     /// Which of these learners, which have caught up, should be promoted next.
     pub(super) fn to_promote(&self, caught_up: Vec<NodeId>, members: &[Member]) -> Option<NodeId> {
-        let is_known = |node: &NodeId| members.iter().any(|member| member.node == *node);
-        caught_up.into_iter().find(|node| is_known(node) && !self.staying.contains(node))
+        let may = |node: &NodeId| members.iter().any(|member| member.node == *node && !member.stay_learner);
+        caught_up.into_iter().find(may)
     }
 }
 
@@ -186,7 +179,8 @@ fn answer(giver: Giver, result: Result<(), String>) -> Option<Answer> {
 fn complete(mut change: Membership, members: &[Member]) -> Result<Membership, String> {
     for put in &mut change.put {
         if let Some(known) = members.iter().find(|member| member.node == put.node) {
-            *put = Member { learner: put.learner, ..known.clone() };
+            let stay_learner = put.learner && known.stay_learner;
+            *put = Member { learner: put.learner, stay_learner, ..known.clone() };
             continue;
         }
         if put.peer_urls.is_empty() {

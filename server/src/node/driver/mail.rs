@@ -199,7 +199,7 @@ impl Driver {
         let request = admin.request;
         let order = match admin.what {
             Some(What::Change(change)) => membership_from_proto(change)
-                .map(|membership| Order::Change { membership, stay_learner: admin.stay_learner })
+                .map(Order::Change)
                 .map_err(|error| error.to_string()),
             Some(What::MoveLeaderTo(to)) => Ok(Order::Move(NodeId(to))),
             None => Err("of a kind that this version of the leader does not know".to_owned()),
@@ -264,13 +264,11 @@ impl Driver {
                 self.give_answers(answer, to_applier);
                 continue;
             }
-            let (what, stay_learner) = match &order {
-                Order::Change { membership, stay_learner } => {
-                    (What::Change(membership_to_proto(membership)), *stay_learner)
-                }
-                Order::Move(to) => (What::MoveLeaderTo(to.get()), false),
+            let what = match &order {
+                Order::Change(membership) => What::Change(membership_to_proto(membership)),
+                Order::Move(to) => What::MoveLeaderTo(to.get()),
             };
-            let forward = pb::AdminForward { request, what: Some(what), stay_learner };
+            let forward = pb::AdminForward { request, what: Some(what) };
             self.mail.push((self.reign.leader, Body::Admin(forward)));
         }
     }

@@ -176,6 +176,10 @@ impl Pending {
     fn unknown(&self, now_us: u64) -> ToApplier {
         let left_ms = self.deadline_us.saturating_sub(now_us) / 1_000;
         let after_ms = self.timeout_ms.saturating_sub(left_ms);
+        #[cfg(feature = "plant")]
+        if oarlock_state::plant::is("unknown_as_not_proposed") {
+            return self.not_proposed(NodeId(0));
+        }
         ToApplier::GiveUp { count: self.count(), refusal: Refusal::Unknown { after_ms } }
     }
 

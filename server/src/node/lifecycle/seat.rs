@@ -237,6 +237,8 @@ fn listed_member(member: &v1::Member) -> Member {
         peer_urls: member.peer_urls.clone(),
         client_urls: member.client_urls.clone(),
         learner: member.learner,
+        // Not told, and of no interest to the one who joins.
+        stay_learner: false,
         version: member.version.clone(),
     }
 }

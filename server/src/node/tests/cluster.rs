@@ -62,6 +62,7 @@ fn member(id: u64) -> Member {
         peer_urls: vec![format!("http://10.0.0.{id}:2380")],
         client_urls: Vec::new(),
         learner: false,
+        stay_learner: false,
         version: String::new(),
     }
 }

@@ -21,7 +21,7 @@ fn encode(member: &Member) -> Bytes {
         writer.number(urls.len() as u64);
         urls.iter().for_each(|url| writer.text(url));
     }
-    writer.flag(member.learner);
+    writer.number(u64::from(member.learner) | u64::from(member.stay_learner) << 1);
     writer.text(&member.version);
     writer.finish()
 }
@@ -31,12 +31,16 @@ fn decode(record: &Bytes) -> Member {
         (0..reader.number()).map(|_| reader.text()).collect()
     }
     let mut reader = Reader::new("member", FORMAT, record);
+    let (node, name) = (NodeId(reader.number()), reader.text());
+    let (peer_urls, client_urls) = (urls(&mut reader), urls(&mut reader));
+    let flags = reader.number();
     let member = Member {
-        node: NodeId(reader.number()),
-        name: reader.text(),
-        peer_urls: urls(&mut reader),
-        client_urls: urls(&mut reader),
-        learner: reader.flag(),
+        node,
+        name,
+        peer_urls,
+        client_urls,
+        learner: flags & 1 != 0,
+        stay_learner: flags & 2 != 0,
         version: reader.text(),
     };
     reader.end();
@@ -158,10 +162,15 @@ mod tests {
             peer_urls: vec!["p".to_owned()],
             client_urls: vec!["c".to_owned(), "d".to_owned()],
             learner: true,
+            stay_learner: false,
             version: "v".to_owned(),
         };
         let record = encode(&member);
         assert_eq!(record, b"\x01\x01\x01n\x01\x01p\x02\x01c\x01d\x01\x01v".as_slice());
         assert_eq!(decode(&record), member);
+        let stays = Member { stay_learner: true, ..member };
+        let record = encode(&stays);
+        assert_eq!(record, b"\x01\x01\x01n\x01\x01p\x02\x01c\x01d\x03\x01v".as_slice());
+        assert_eq!(decode(&record), stays);
     }
 }
