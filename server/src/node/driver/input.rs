@@ -42,6 +42,7 @@ impl Driver {
                 self.tick_time(now, to_applier);
                 to_applier.push(ToApplier::Tick(now));
             }
+            Input::Request { request: Request::Status, .. } => self.take_input(now, input, to_applier),
             Input::Request { origin, .. } if self.deferred.len() >= DEFERRED_MAX => {
                 let refusal = Refusal::Busy { queue: "requests during the installation of a snapshot" };
                 to_applier.push(ToApplier::Reply { origin, result: Err(refusal) });

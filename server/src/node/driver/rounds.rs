@@ -50,8 +50,6 @@ struct Flight {
 pub(super) struct Confirmed {
     /// Its number.
     pub(super) round: u64,
-    /// What was committed when it began.
-    pub(super) index: u64,
     pub(super) began_us: u64,
     pub(super) askers: Vec<Waiting>,
 }
@@ -119,7 +117,7 @@ impl Rounds {
     pub(super) fn confirm(&mut self, context: u64, index: u64) -> Option<Confirmed> {
         let flight = self.flight.take_if(|flight| flight.context == context)?;
         self.last = self.last.max(Some((flight.began_us, index)));
-        Some(Confirmed { round: self.begun, index, began_us: flight.began_us, askers: flight.askers })
+        Some(Confirmed { round: self.begun, began_us: flight.began_us, askers: flight.askers })
     }
 
     /// A round failed.
@@ -206,7 +204,7 @@ mod tests {
         assert_eq!(rounds.want(), 2, "the running round does not count");
         assert_eq!(rounds.next(), None, "one at a time");
         let confirmed = rounds.confirm(first, 5).expect("it runs");
-        assert_eq!((confirmed.round, confirmed.index, confirmed.askers.len()), (1, 5, 1));
+        assert_eq!((confirmed.round, confirmed.askers.len()), (1, 1));
         let second = rounds.next().expect("the late comer waits");
         assert_ne!(first, second);
     }
