@@ -56,21 +56,16 @@ pub(super) fn check(options: &Options, log: &mut dyn LogStore) -> Result<(HardSt
     Ok((hard_state, conf))
 }
 
-/// A log that was just begun has a base but no hard state of its own yet. Any other log must be of
-/// a term that its hard state knows.
+/// The log may be of a later term than its hard state: a log that was just begun has a base but no
+/// hard state of its own yet, and of a torn last write the entries may survive without the hard
+/// state that followed them. Nothing was acknowledged and no vote was sent in that term, so it can
+/// be entered without a vote.
 fn raise_term(hard_state: &mut HardState, log: &dyn LogStore) -> Result<(), StartError> {
-    let last = log.last_index();
-    let last_term = log.term(last)?.unwrap_or_default();
-    if hard_state.term >= last_term {
-        return Ok(());
+    let last_term = log.term(log.last_index())?.unwrap_or_default();
+    if hard_state.term < last_term {
+        hard_state.term = last_term;
+        hard_state.vote = 0;
     }
-    if last > log.base().0 {
-        let what =
-            format!("entry {last} is of term {last_term}, but the last known term is {}", hard_state.term);
-        return Err(StartError::Inconsistent { what });
-    }
-    hard_state.term = last_term;
-    hard_state.vote = 0;
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use crate::event::Event;
 use crate::ids::{Index, NodeId, ProposalId, RequestId, Revision, SessionId, Term};
 use crate::tree::{TreeOp, TreeReply};
 use bytes::Bytes;
+use std::fmt;
 use thiserror::Error;
 
 /// A committed log entry: the only thing that `apply` accepts.
@@ -78,6 +79,24 @@ pub enum TokenScope {
     Key(Bytes),
     /// A znode, by path.
     Node(Bytes),
+}
+
+impl fmt::Display for TokenScope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key(key) => write!(f, "key {}", shown(key)),
+            Self::Node(path) => write!(f, "znode {}", shown(path)),
+        }
+    }
+}
+
+/// A key in quotes, for messages to people; a long one is cut, as messages travel in headers.
+fn shown(key: &[u8]) -> String {
+    const SHOWN_BYTES_MAX: usize = 100;
+    match key.get(..SHOWN_BYTES_MAX) {
+        None => format!("{:?}", String::from_utf8_lossy(key)),
+        Some(begin) => format!("{:?}… ({} bytes)", String::from_utf8_lossy(begin), key.len()),
+    }
 }
 
 /// What may be asked of the log.
@@ -496,25 +515,25 @@ pub enum Rejection {
         limit: u64,
     },
     /// The same key is put twice, or put and deleted, in one transaction.
-    #[error("key {key:?} is changed twice in one transaction")]
+    #[error("key {} is changed twice in one transaction", shown(key))]
     DuplicateKey {
         /// The key.
         key: Bytes,
     },
     /// `keep_value` or `keep_owner` on an absent key, or another need of an existing key.
-    #[error("key {key:?} does not exist")]
+    #[error("key {} does not exist", shown(key))]
     KeyNotFound {
         /// The key.
         key: Bytes,
     },
     /// `if_absent` on an existing key.
-    #[error("key {key:?} exists already")]
+    #[error("key {} exists already", shown(key))]
     KeyExists {
         /// The key.
         key: Bytes,
     },
     /// A typed operation met a value that is not of its type, or would overflow.
-    #[error("value of key {key:?}: {reason}")]
+    #[error("value of key {}: {reason}", shown(key))]
     BadValue {
         /// The key.
         key: Bytes,
@@ -566,7 +585,7 @@ pub enum Rejection {
         window_end: u64,
     },
     /// A guard's token is not current.
-    #[error("token {token} for {scope:?} is no longer current")]
+    #[error("token {token} of {scope} is no longer current")]
     Fenced {
         /// What the token was granted for.
         scope: TokenScope,
@@ -577,7 +596,7 @@ pub enum Rejection {
     #[error("tree: {0}")]
     Tree(#[from] crate::tree::TreeError),
     /// The member does not exist.
-    #[error("member {node} does not exist")]
+    #[error("member {:x} does not exist", node.get())]
     MemberNotFound {
         /// The member.
         node: NodeId,
