@@ -596,7 +596,7 @@ pub enum Rejection {
     #[error("tree: {0}")]
     Tree(#[from] crate::tree::TreeError),
     /// The member does not exist.
-    #[error("member {:x} does not exist", node.get())]
+    #[error("member {node} does not exist")]
     MemberNotFound {
         /// The member.
         node: NodeId,

@@ -4,6 +4,9 @@ use std::fmt;
 
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident) => {
+        number!($(#[$doc])* $name, Display);
+    };
+    ($(#[$doc:meta])* $name:ident, $shown_as:ident) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(pub u64);
@@ -20,7 +23,7 @@ macro_rules! number {
         }
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.fmt(f)
+                fmt::$shown_as::fmt(&self.0, f)
             }
         }
         impl From<u64> for $name {
@@ -49,8 +52,8 @@ number!(
     SessionId
 );
 number!(
-    /// A member of the cluster. Never reused. Zero means "none".
-    NodeId
+    /// A member of the cluster. Never reused. Zero means "none". Shown in hexadecimal, as everywhere.
+    NodeId, LowerHex
 );
 
 /// Names one proposal among all that were ever made: the node that made it, a nonce drawn at that
