@@ -9,8 +9,8 @@ use super::{BaseStore, REPLACE_MEMBER, StorageError, StorageResult, VisitRecord,
 use bytes::Bytes;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, Error, ErrorKind,
-    FlushOptions, LogLevel, Options, ReadOptions, WriteBatch, WriteOptions,
+    BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
+    Error, ErrorKind, FlushOptions, LogLevel, LruCacheOptions, Options, ReadOptions, WriteBatch, WriteOptions,
 };
 use std::path::{Path, PathBuf};
 
@@ -20,6 +20,7 @@ const STATE: &str = "state";
 const CURRENT: &str = "CURRENT";
 const BLOOM_BITS_PER_KEY: f64 = 10.0;
 const BLOCK_BYTES: usize = 8 << 10;
+const PARTITION_BYTES: usize = 8 << 10;
 const TABLE_BYTES: u64 = 64 << 20;
 const FIRST_LEVEL_BYTES: u64 = 256 << 20;
 /// How much is written before the kernel is asked to begin writing back, so that the sync at the
@@ -132,9 +133,24 @@ fn database_options(options: &RocksOptions) -> Options {
     all
 }
 
+/// A cache of few shards: the node reads from one thread, and a block must be far smaller than a
+/// shard to be kept.
+fn cache(bytes: usize) -> Cache {
+    let mut options = LruCacheOptions::default();
+    options.set_capacity(bytes);
+    options.set_num_shard_bits(2);
+    Cache::new_lru_cache_opts(&options)
+}
+
 fn family_options(options: &RocksOptions) -> Options {
     let mut table = BlockBasedOptions::default();
-    table.set_block_cache(&Cache::new_lru_cache(options.cache_bytes));
+    table.set_block_cache(&cache(options.cache_bytes));
+    // In partitions of a few KiB. Whole, the filter of a table of a million keys is larger than a
+    // shard of a small cache: it would never stay, and every read would load it from the disk.
+    table.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+    table.set_partition_filters(true);
+    table.set_metadata_block_size(PARTITION_BYTES);
+    table.set_pin_top_level_index_and_filter(true);
     table.set_block_size(BLOCK_BYTES);
     table.set_bloom_filter(BLOOM_BITS_PER_KEY, false);
     // Counted against the cache, so that memory stays within what the configuration says.
