@@ -5,6 +5,11 @@ use crate::error::{Error, Result};
 use crate::session::Session;
 use oarlock_proto::v1::{self, client_op::Op, kv_client::KvClient, server_item::Item};
 
+/// A server that has heard nothing of a request for so long says so, and the request is repeated
+/// under the same name: after a leader's death long before the server's own patience ends, and well
+/// above the latency of a busy cluster, as repetitions are work too.
+const ATTEMPT_MS: u32 = 2_500;
+
 /// Where an operation goes.
 #[derive(Clone)]
 pub(crate) enum Target {
@@ -32,6 +37,9 @@ macro_rules! write {
                     let options = request.options.get_or_insert_default();
                     options.idempotency = client.fresh_name();
                     let named = options.idempotency.is_some();
+                    if named && client.inner.options.retries {
+                        options.timeout_ms = ATTEMPT_MS;
+                    }
                     client
                         .call(named, |connection| {
                             let request = request.clone();
@@ -41,6 +49,7 @@ macro_rules! write {
                 }
                 Self::Session(session) => {
                     let guards = request.options.take().map_or_else(Vec::new, |options| options.guards);
+                    request.options = Some(v1::WriteOptions { timeout_ms: ATTEMPT_MS, ..Default::default() });
                     match session.write(Op::$op(request), guards).await? {
                         Item::$op(response) => Ok(response),
                         _ => Err(mismatch()),
@@ -56,7 +65,10 @@ impl Target {
     write!(delete, DeleteRequest, DeleteResponse, Delete, delete);
     write!(txn, TxnRequest, TxnResponse, Txn, txn);
 
-    pub(crate) async fn range(&self, request: v1::RangeRequest) -> Result<v1::RangeResponse> {
+    pub(crate) async fn range(&self, mut request: v1::RangeRequest) -> Result<v1::RangeResponse> {
+        if self.repeats() {
+            request.options.get_or_insert_default().timeout_ms = ATTEMPT_MS;
+        }
         match self {
             Self::Client(client) => {
                 client
@@ -70,6 +82,14 @@ impl Target {
                 Item::Range(response) => Ok(response),
                 _ => Err(mismatch()),
             },
+        }
+    }
+
+    /// Whether an operation is tried again when its answer is lost.
+    fn repeats(&self) -> bool {
+        match self {
+            Self::Client(client) => client.inner.options.retries,
+            Self::Session(_) => true,
         }
     }
 }

@@ -225,7 +225,11 @@ impl Follower {
             .into_inner();
         loop {
             let response = incoming.message().await.map_err(|status| Error::from_status(&status))?;
-            let kind = response.ok_or_else(broken)?.frame.and_then(|frame| frame.kind);
+            let response = response.ok_or_else(broken)?;
+            if let Some(refused) = response.refused {
+                return Err(Error::from_wire(refused));
+            }
+            let kind = response.frame.and_then(|frame| frame.kind);
             let Some(item) = kind.map(|kind| self.item(kind)).transpose()?.flatten() else { continue };
             if self.items.send(Ok(item)).await.is_err() {
                 return Ok(());

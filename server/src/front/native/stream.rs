@@ -175,7 +175,7 @@ impl Reader {
     fn watch(&mut self, id: u64, spec: WatchSpec) {
         match self.watches.begin(id) {
             Ok(()) => self.pending.push((tag(Kind::Watch, id), Request::Watch(spec))),
-            // Not under the watch's number: that may be a living watch's.
+            // By the operation's number, not the watch's: that may be a living watch's.
             Err(refusal) => self.outbox.push(refused(id, self.door.error(&refusal))),
         }
     }

@@ -141,3 +141,32 @@ async fn malformed_unary_requests_carry_their_error() {
     assert_eq!(status.code(), tonic::Code::InvalidArgument);
     assert!(status.metadata().get_bin(super::errors::DETAILS).is_some());
 }
+
+#[tokio::test]
+async fn a_watch_service_tells_refusals_apart_from_the_ends_of_watches() {
+    use v1::watch_request::Request as Ask;
+    let ask = |request| v1::WatchRequest { request };
+    let create = |watch_id, range| Ask::Create(v1::WatchCreate { watch_id, range, ..Default::default() });
+    let range = Some(v1::KeyRange { key: Bytes::from("k"), range_end: Bytes::new() });
+    let requests = [
+        ask(None),
+        ask(Some(create(0, range.clone()))),
+        ask(Some(Ask::Cancel(v1::WatchCancel { watch_id: 5 }))),
+        ask(Some(create(1, None))),
+        ask(Some(create(2, range.clone()))),
+        ask(Some(create(2, range))),
+    ];
+    let (sender, receiver) = mpsc::channel(8);
+    for request in requests {
+        sender.send(request).await.expect("room");
+    }
+    let mut client = v1::watch_client::WatchClient::new(channel().await);
+    let mut answers = client.watch(ReceiverStream::new(receiver)).await.expect("a stream").into_inner();
+    let mut told = Vec::new();
+    for _ in 0..5 {
+        let answer = answers.message().await.expect("no status").expect("an answer");
+        told.push((answer.frame.map(|frame| frame.watch_id), answer.refused.is_some()));
+    }
+    // Nobody answers for watch 2, which the second attempt under its number leaves alone.
+    assert_eq!(told, [(None, true), (None, true), (None, true), (Some(1), false), (None, true)]);
+}

@@ -52,6 +52,7 @@ impl Watch for WatchService {
 /// What the door itself says.
 enum Own {
     Frame(v1::WatchFrame),
+    Refused(v1::Error),
     End(Status),
 }
 
@@ -94,33 +95,36 @@ impl Reader {
         use watch_request::Request as Asked;
         match request.request {
             Some(Asked::Create(create)) => {
-                let id = create.watch_id;
                 if let Err(refusal) = self.create(create) {
-                    self.refuse(id, &refusal);
+                    self.refuse(&refusal);
                 }
             }
             Some(Asked::Cancel(cancel)) => {
-                let id = cancel.watch_id;
-                if let Err(refusal) = self.cancel(id) {
-                    self.refuse(id, &refusal);
+                if let Err(refusal) = self.cancel(cancel.watch_id) {
+                    self.refuse(&refusal);
                 }
             }
             Some(Asked::Progress(_)) => {
                 if let Err(refusal) = self.conn.submit(tag(Kind::Watch, PROGRESS), Ask::WatchProgress) {
-                    self.refuse(PROGRESS, &refusal);
+                    self.refuse(&refusal);
                 }
             }
-            None => self.refuse(0, &invalid("the request is empty, or of a later version")),
+            None => self.refuse(&invalid("the request is empty, or of a later version")),
         }
     }
 
+    /// A watch that cannot begin is cancelled under its own number, unless that is not its own.
     fn create(&self, create: v1::WatchCreate) -> Result<(), Refusal> {
         let id = watch_id(create.watch_id)?;
-        let spec = convert::spec(create)?;
         self.watches.begin(id)?;
-        self.conn.submit(tag(Kind::Watch, id), Ask::Watch(spec)).inspect_err(|_| {
+        let begun = convert::spec(create)
+            .and_then(|spec| self.conn.submit(tag(Kind::Watch, id), Ask::Watch(spec)));
+        if let Err(refusal) = begun {
             self.watches.end(id);
-        })
+            let error = Some(self.door.error(&refusal));
+            self.outbox.push(Own::Frame(convert::cancelled(id, error)));
+        }
+        Ok(())
     }
 
     fn cancel(&self, id: u64) -> Result<(), Refusal> {
@@ -128,9 +132,8 @@ impl Reader {
         self.conn.submit(tag(Kind::Watch, id), Ask::CancelWatch)
     }
 
-    fn refuse(&self, id: u64, refusal: &Refusal) {
-        let error = self.door.error(refusal);
-        self.outbox.push(Own::Frame(convert::cancelled(id, Some(error))));
+    fn refuse(&self, refusal: &Refusal) {
+        self.outbox.push(Own::Refused(self.door.error(refusal)));
     }
 }
 
@@ -147,17 +150,18 @@ pub struct Watched {
 
 impl Watched {
     fn convert(&self, item: Item<Own>) -> Option<Result<v1::WatchResponse, Status>> {
-        let frame = match item {
-            Item::Watch { tag, frame } => watch_frame(&self.door, &self.watches, tag, frame),
+        let (frame, refused) = match item {
+            Item::Watch { tag, frame } => (Some(watch_frame(&self.door, &self.watches, tag, frame)), None),
             Item::Reply { tag, result } => {
                 let (_, id) = tags::parts(tag)?;
-                watch_reply(&self.door, &self.watches, id, result)?
+                (Some(watch_reply(&self.door, &self.watches, id, result)?), None)
             }
-            Item::Own(Own::Frame(frame)) => frame,
+            Item::Own(Own::Frame(frame)) => (Some(frame), None),
+            Item::Own(Own::Refused(error)) => (None, Some(error)),
             Item::Own(Own::End(status)) => return Some(Err(status)),
         };
         let header = Some(self.door.header_now());
-        Some(Ok(v1::WatchResponse { header, frame: Some(frame) }))
+        Some(Ok(v1::WatchResponse { header, frame, refused }))
     }
 }
 
