@@ -46,7 +46,7 @@ pub fn record_text(record: &KeyValue, long: bool) -> String {
 /// A table in the project's one style.
 pub fn table(header: &[&str]) -> comfy_table::Table {
     let mut table = comfy_table::Table::new();
-    table.load_preset(comfy_table::presets::UTF8_HORIZONTAL_ONLY);
+    table.load_preset(comfy_table::presets::NOTHING);
     table.set_header(header.to_vec());
     table
 }

@@ -14,6 +14,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 
 /// Distance between the client ports of two nodes.
@@ -65,6 +66,8 @@ struct Node {
 /// Says how to reach the cluster once it works, and waits for the end.
 async fn serve(nodes: &mut [Node], endpoints: &[String]) -> Result<(), Failure> {
     let ended = futures::future::select_all(nodes.iter_mut().map(|node| &mut node.ended));
+    let mut terminate = signal(SignalKind::terminate())
+        .map_err(|error| Failure::Local(format!("cannot wait for SIGTERM: {error}")))?;
     let interrupted = tokio::signal::ctrl_c();
     let work = async {
         ready(endpoints).await?;
@@ -76,6 +79,7 @@ async fn serve(nodes: &mut [Node], endpoints: &[String]) -> Result<(), Failure> 
         outcome = work => outcome,
         (reason, ..) = ended => Err(Failure::Local(reason.unwrap_or_else(|_| "a node ended".into()))),
         _ = interrupted => Ok(()),
+        _ = terminate.recv() => Ok(()),
     }
 }
 

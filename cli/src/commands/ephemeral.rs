@@ -21,15 +21,17 @@ pub async fn run(common: &Common, args: EphemeralArgs) -> Result<ExitCode, Failu
     let outcome = match args.command.split_first() {
         None => hold(&session).await,
         Some((program, arguments)) => {
-            let child = Command::new(program)
+            let spawned = Command::new(program)
                 .args(arguments)
                 .env("OARLOCK_SESSION", session.id().to_string())
                 .env("OARLOCK_KEY", &args.key)
                 .env("OARLOCK_TOKEN", token.revision.to_string())
                 .kill_on_drop(true)
-                .spawn()
-                .map_err(|error| Failure::local("run", program.as_ref(), error))?;
-            accompany(&session, child).await
+                .spawn();
+            match spawned {
+                Ok(child) => accompany(&session, child).await,
+                Err(error) => Err(Failure::local("run", program.as_ref(), error)),
+            }
         }
     };
     if !matches!(outcome, Err(Failure::Client(Error::SessionLost { .. }))) {

@@ -16,6 +16,11 @@ pub async fn run(common: &Common, verb: SessionVerb) -> Result<ExitCode, Failure
         SessionVerb::Ls { limit } => ls(common, limit).await,
         SessionVerb::Close { session } => {
             common.connect().await?.close_session(session).await?;
+            if common.is_json() {
+                output::line(&json!({ "closed": session }));
+            } else {
+                println!("closed");
+            }
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -46,7 +51,13 @@ async fn get(common: &Common, id: u64) -> Result<ExitCode, Failure> {
     let not_found = || Failure::NotFound(format!("session {id} does not exist; it expired or was closed"));
     let record = common.connect().await?.session_record(id).await?.ok_or_else(not_found)?;
     if common.is_json() {
-        output::line(&as_json(&record));
+        let text = |owned: &[bytes::Bytes]| -> Vec<String> {
+            owned.iter().map(|key| String::from_utf8_lossy(key).into_owned()).collect()
+        };
+        let mut document = as_json(&record);
+        document["attached_keys"] = json!(text(&record.attached_keys));
+        document["attached_nodes"] = json!(text(&record.attached_nodes));
+        output::line(&document);
         return Ok(ExitCode::SUCCESS);
     }
     println!("session {}\ntimeout {:?}", record.session, Duration::from_millis(record.timeout_ms));
@@ -77,9 +88,6 @@ async fn ls(common: &Common, limit: u64) -> Result<ExitCode, Failure> {
 }
 
 fn as_json(record: &SessionRecord) -> Value {
-    let text = |owned: &[bytes::Bytes]| -> Vec<String> {
-        owned.iter().map(|key| String::from_utf8_lossy(key).into_owned()).collect()
-    };
     json!({
         "session": record.session,
         "timeout_ms": record.timeout_ms,
@@ -87,7 +95,5 @@ fn as_json(record: &SessionRecord) -> Value {
         "touches": record.touches,
         "last_sequence": record.last_sequence,
         "acked_up_to": record.acked_up_to,
-        "attached_keys": text(&record.attached_keys),
-        "attached_nodes": text(&record.attached_nodes),
     })
 }

@@ -5,7 +5,7 @@ use crate::failure::Failure;
 use crate::output;
 use futures::TryStreamExt;
 use indicatif::{ProgressBar, ProgressStyle};
-use oarlock_server::restore::{self, Restore, SnapshotSummary};
+use oarlock_server::restore::{self, Restore, RestoreError, SnapshotSummary};
 use serde_json::json;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -34,6 +34,7 @@ pub async fn run(common: &Common, verb: SnapshotVerb) -> Result<ExitCode, Failur
                 restore::restore(&mut bar.wrap_read(input), &plan).map_err(|error| unusable(&file, error))?;
             bar.finish_and_clear();
             print(common, &summary, &data_dir);
+            eprintln!("start the member with --data-dir {} and the same flags", data_dir.display());
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -43,8 +44,13 @@ fn open(file: &Path) -> Result<File, Failure> {
     File::open(file).map_err(|error| Failure::local("open", file, error))
 }
 
-fn unusable(file: &Path, error: impl std::fmt::Display) -> Failure {
-    Failure::Local(format!("{}: {error}", file.display()))
+fn unusable(file: &Path, error: RestoreError) -> Failure {
+    use RestoreError::{Contradiction, NotAMember, Occupied, Settings, Snapshot, State, Storage};
+    match error {
+        Settings(_) | NotAMember { .. } | Occupied(_) => Failure::Usage(error.to_string()),
+        Snapshot(_) | State(_) | Contradiction(_) => Failure::Local(format!("{}: {error}", file.display())),
+        Storage(_) => Failure::Local(error.to_string()),
+    }
 }
 
 /// Streams the snapshot into a file beside the target and renames it when it is whole, so that an

@@ -76,6 +76,10 @@ impl Script {
                 (false, _) => return Err(wrong("a transaction has three parts; this is a fourth".into())),
             }
         }
+        if parsed.conditions.is_empty() && parsed.then.is_empty() {
+            let what = "the transaction has neither conditions nor operations; see `oarlock txn --help`";
+            return Err(Failure::Usage(what.into()));
+        }
         Ok(parsed)
     }
 }
