@@ -75,8 +75,7 @@ impl Endpoints {
             }
             Err(error) => {
                 self.give_up(generation);
-                let reason = std::error::Error::source(&error).map_or(error.to_string(), ToString::to_string);
-                let message = format!("cannot connect to {url}: {reason}. Is the server running there?");
+                let message = format!("cannot connect to {url}: {}. Is the server running there?", root(&error));
                 Err(Error::NotProposed { code: oarlock_proto::v1::ErrorCode::Unavailable, message })
             }
         }
@@ -95,7 +94,7 @@ impl Endpoints {
             list.urls[(list.at + turn) % list.urls.len()].clone()
         };
         endpoint(&url, self.connect_timeout)?.connect().await.map_err(|error| {
-            let message = format!("cannot connect to {url}: {error}");
+            let message = format!("cannot connect to {url}: {}", root(&error));
             Error::NotProposed { code: oarlock_proto::v1::ErrorCode::Unavailable, message }
         })
     }
@@ -141,6 +140,14 @@ impl Endpoints {
         // Nothing panics while it is held, so a poisoned lock still holds a whole list.
         self.list.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
+}
+
+/// What is at the bottom of an error; the layers above it say nothing to a person.
+fn root(mut error: &dyn std::error::Error) -> &dyn std::error::Error {
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error
 }
 
 fn endpoint(url: &str, connect_timeout: Duration) -> Result<Endpoint> {
