@@ -10,7 +10,7 @@ use crate::storage::LogStore;
 use oarlock_state::{NodeId, Proposal};
 use raft::RawNode;
 use raft::eraftpb::{ConfChangeV2, HardState};
-use slog::{Logger, info, o};
+use slog::{Drain, Level, LevelFilter, Logger, info, o};
 use std::collections::BTreeMap;
 
 /// One member's part in the agreement on the log. See the [module](super) for how it is driven.
@@ -38,6 +38,13 @@ pub struct Replica {
     pub(super) removed: bool,
 }
 
+/// For the raft crate itself. What it calls informative (every step of every election, on each try)
+/// is of use to whoever debugs; what happened is logged by us.
+fn crate_logger(logger: &Logger) -> Logger {
+    let own = logger.new(o!("part" => "raft"));
+    if own.is_debug_enabled() { own } else { Logger::root(LevelFilter::new(own, Level::Warning).fuse(), o!()) }
+}
+
 impl Replica {
     /// Continues from what is on disk. The entries after `options.applied` are handed out again as
     /// soon as they are known to be committed.
@@ -50,7 +57,7 @@ impl Replica {
         let logger = logger.new(o!("node" => options.node.get()));
         let joins = conf.voters.is_empty();
         let view = LogView::new(log, hard_state.clone(), conf);
-        let raw = RawNode::new(&config, view, &logger.new(o!("part" => "raft")))
+        let raw = RawNode::new(&config, view, &crate_logger(&logger))
             .map_err(|error| StartError::Options(error.to_string()))?;
         info!(logger, "replica starts"; "term" => hard_state.term, "committed" => hard_state.commit,
             "applied" => options.applied, "last" => raw.raft.raft_log.last_index(), "joins" => joins);
