@@ -2,9 +2,9 @@
 
 use super::handshake::Local;
 use super::inbox::Inbox;
+use super::listener;
 use super::outgoing::{Outgoing, Queue};
 use super::snapshot_send::Delivery;
-use super::listener;
 use crate::config::Url;
 use crate::storage::snapshot::SnapshotStore;
 use crate::tasks::Tasks;
@@ -17,7 +17,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// How long a removed member's connection is kept, so that it hears of its removal.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Bounds of the transport.
 #[derive(Clone, Copy, Debug)]
@@ -68,8 +73,8 @@ pub(super) struct Shared {
     pub(super) traffic: Arc<Traffic>,
     /// Held while a snapshot is being received.
     pub(super) receiving: tokio::sync::Mutex<()>,
-    /// Counts the connections that each peer opened; the newest one counts.
-    incoming: Mutex<BTreeMap<NodeId, Arc<AtomicU64>>>,
+    /// Ends the connection that each peer opened last.
+    incoming: Mutex<BTreeMap<NodeId, CancellationToken>>,
     removed: Mutex<BTreeSet<NodeId>>,
 }
 
@@ -78,12 +83,26 @@ impl Shared {
         self.removed.lock().expect("no code panics while it holds the set").contains(&node)
     }
 
-    /// Begins a connection of this peer: its number, and where the newest one's number stands.
-    pub(super) fn begin_incoming(&self, from: NodeId) -> (Arc<AtomicU64>, u64) {
-        let mut incoming = self.incoming.lock().expect("no code panics while it holds the map");
-        let newest = incoming.entry(from).or_default().clone();
-        let mine = newest.fetch_add(1, Relaxed) + 1;
-        (newest, mine)
+    /// Begins a connection of this peer, ending its older one: two at once could deliver an older
+    /// message after a newer. It must end when the token says so.
+    pub(super) fn begin_incoming(&self, from: NodeId) -> CancellationToken {
+        let token = CancellationToken::new();
+        let older = self.lock_incoming().insert(from, token.clone());
+        if let Some(older) = older {
+            older.cancel();
+        }
+        token
+    }
+
+    /// Ends the removed member's connection, so that it comes back and hears why it may not.
+    fn hang_up(&self, node: NodeId) {
+        if let Some(token) = self.lock_incoming().remove(&node) {
+            token.cancel();
+        }
+    }
+
+    fn lock_incoming(&self) -> MutexGuard<'_, BTreeMap<NodeId, CancellationToken>> {
+        self.incoming.lock().expect("no code panics while it holds the map")
     }
 }
 
@@ -152,15 +171,21 @@ impl Transport {
             return;
         }
         let mut peers = self.lock();
-        let mut removed = self.shared.removed.lock().expect("no code panics while it holds the set");
-        peers.retain(|node, _| {
-            let kept = members.iter().any(|member| member.node == *node);
-            if !kept {
-                removed.insert(*node);
-            }
-            kept
-        });
-        drop(removed);
+        let gone: Vec<(NodeId, Peer)> =
+            peers.extract_if(.., |node, _| !members.iter().any(|member| member.node == *node)).collect();
+        if !gone.is_empty() {
+            let mut removed = self.shared.removed.lock().expect("no code panics while it holds the set");
+            removed.extend(gone.iter().map(|(node, _)| *node));
+            drop(removed);
+            // What was sent to it last tells it that its removal is committed.
+            let shared = self.shared.clone();
+            self.shared.tasks.spawn(async move {
+                tokio::time::sleep(FAREWELL).await;
+                for (node, _) in &gone {
+                    shared.hang_up(*node);
+                }
+            });
+        }
         for member in members.iter().filter(|member| member.node != own) {
             self.connect(&mut peers, member);
         }
