@@ -62,7 +62,11 @@ impl Seat {
             return Ok(Self { identity, members, birth: Birth::Returning });
         }
         match &config.start {
-            Start::New { token, members } => Self::found(config, token, members),
+            Start::New { token, members } => {
+                let seat = Self::found(config, token, members)?;
+                seat.refuse_comeback(members, version).await?;
+                Ok(seat)
+            }
             Start::Existing { members } => Self::existing(config, members, version, logger).await,
             Start::Join { endpoint } => Self::join(config, endpoint, logger).await,
         }
@@ -78,6 +82,31 @@ impl Seat {
             members: founding.members.clone(),
             birth: Birth::Founder(founding),
         })
+    }
+
+    /// A founder without data is new, or it lost what it had. The others know: whoever has run says
+    /// so of itself. What it voted and acknowledged then is lost with the data, so it must not take
+    /// part under the same id.
+    async fn refuse_comeback(&self, founders: &Founders, version: &'static str) -> Result<(), StartError> {
+        let local = Local { cluster_id: 0, node: NodeId(0), version };
+        let own = &self.identity;
+        let others = founders.iter().filter(|(name, _)| **name != own.name).flat_map(|(_, urls)| urls);
+        let answers = futures::future::join_all(others.map(|url| probe(&local, url))).await;
+        let founded = |reply: &ProbeReply| reply.cluster_id == own.cluster_id && !reply.members.is_empty();
+        for reply in answers.into_iter().flatten().filter(founded) {
+            let known = reply.members.iter().find(|member| member.node == own.member_id);
+            let what = match known {
+                Some(member) if member.version.is_empty() => continue,
+                Some(_) => "has taken part in the cluster before, and its data directory is empty now",
+                None => "was removed from the cluster",
+            };
+            return Err(StartError::not_joined(format!(
+                "{:?} {what}. Its id is spent: remove the member if it is one still, and add it anew \
+                 (`oarlock member add`, then --initial-cluster-state existing)",
+                own.name
+            )));
+        }
+        Ok(())
     }
 
     /// Asks the other members at their peer addresses which id `member add` gave to this one.
@@ -114,7 +143,10 @@ impl Seat {
             Some(url) => format!(
                 "the cluster at {url} has no member with the peer addresses {own}; run `oarlock member add {own}` first"
             ),
-            None => format!("none of {} answers", others.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
+            None => format!(
+                "none of {} answers",
+                others.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+            ),
         }))
     }
 
@@ -164,8 +196,9 @@ impl Seat {
         };
         let added = cluster.add_member(request).await?.into_inner();
         let members = added.members.iter().map(listed_member).collect();
-        Self::among(config, cluster_of(added.header.as_ref()), members)
-            .ok_or_else(|| tonic::Status::unavailable("the member was added, but is not among the members yet"))
+        Self::among(config, cluster_of(added.header.as_ref()), members).ok_or_else(|| {
+            tonic::Status::unavailable("the member was added, but is not among the members yet")
+        })
     }
 
     /// The seat of the member with this process's peer addresses.
@@ -223,10 +256,18 @@ fn cluster_of(header: Option<&v1::Header>) -> u64 {
 
 /// Whether asking again may help.
 fn is_passing(status: &tonic::Status) -> bool {
-    use tonic::Code::{Aborted, Cancelled, DeadlineExceeded, FailedPrecondition, ResourceExhausted, Unavailable, Unknown};
+    use tonic::Code::{
+        Aborted, Cancelled, DeadlineExceeded, FailedPrecondition, ResourceExhausted, Unavailable, Unknown,
+    };
     matches!(
         status.code(),
-        Aborted | Cancelled | DeadlineExceeded | FailedPrecondition | ResourceExhausted | Unavailable | Unknown
+        Aborted
+            | Cancelled
+            | DeadlineExceeded
+            | FailedPrecondition
+            | ResourceExhausted
+            | Unavailable
+            | Unknown
     )
 }
 
