@@ -90,7 +90,12 @@ impl Member {
         Ok(member)
     }
 
-    fn open_doors(&self, listeners: Vec<TcpListener>, config: &Config, logger: &Logger) -> Result<(), StartError> {
+    fn open_doors(
+        &self,
+        listeners: Vec<TcpListener>,
+        config: &Config,
+        logger: &Logger,
+    ) -> Result<(), StartError> {
         let handle = self.node.handle();
         let limits = Limits { request_bytes: config.bounds.request_bytes, ..Limits::default() };
         let snapshots: Arc<dyn SnapshotSource> = Arc::new(Snapshots(self.node.backup()));
@@ -99,8 +104,10 @@ impl Member {
             what: "the schemas do not read",
             source: io::Error::other(error.to_string()),
         })?;
-        let exposition = Exposition::new(self.node.metrics(), handle.clone(), self.node.transport().traffic());
-        let router = grpc.into_axum_router().merge(http::routes(handle.clone(), exposition));
+        let exposition =
+            Exposition::new(self.node.metrics(), handle.clone(), self.node.transport().traffic());
+        let router =
+            grpc.into_axum_router().merge(http::routes(handle.clone(), exposition)).fallback(http::unknown);
         let options = PortOptions { connections: config.bounds.connections, streams: config.bounds.streams };
         let tasks = self.node.tasks();
         for socket in listeners {

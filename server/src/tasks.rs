@@ -52,11 +52,7 @@ impl Tasks {
 
     /// Tasks that end with these, or by themselves before.
     pub fn part(&self) -> Self {
-        Self {
-            runtime: self.runtime.clone(),
-            tracker: self.tracker.clone(),
-            stop: self.stop.child_token(),
-        }
+        Self { runtime: self.runtime.clone(), tracker: self.tracker.clone(), stop: self.stop.child_token() }
     }
 
     /// Ends all tasks, without waiting.

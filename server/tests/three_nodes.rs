@@ -93,7 +93,7 @@ async fn put(kv: &mut KvClient<Channel>, key: &str, value: &str) -> v1::Header {
 async fn get(kv: &mut KvClient<Channel>, key: &str) -> Option<String> {
     let begun = Instant::now();
     loop {
-        let range = v1::KeyRange { start: key.to_owned().into(), ..v1::KeyRange::default() };
+        let range = v1::KeyRange { key: key.to_owned().into(), ..v1::KeyRange::default() };
         let request = v1::RangeRequest { range: Some(range), ..v1::RangeRequest::default() };
         match kv.range(request).await {
             Ok(response) => {
@@ -218,12 +218,14 @@ async fn garbage_disturbs_nobody() {
 #[tokio::test(flavor = "current_thread")]
 async fn a_member_joins_by_snapshot_and_is_removed() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let short_log = |settings| Settings { snapshot_count: Some(10), overlay_bytes: Some(1 << 20), ..settings };
+    let short_log =
+        |settings| Settings { snapshot_count: Some(10), overlay_bytes: Some(1 << 20), ..settings };
     let first = start(short_log(settings(dir.path(), "first", free_port(), "compact"))).await;
     let mut kv = client(&first).await;
-    let large = "x".repeat(64 << 10);
-    for turn in 0..100 {
-        put(&mut kv, &format!("key{turn}"), &large).await;
+    // More than a segment of the log holds, as it is cut by segments.
+    let large = "x".repeat(1 << 20);
+    for turn in 0..140 {
+        put(&mut kv, &format!("key{}", turn % 10), &large).await;
     }
     wait_until(&first, "the log is cut", |member| member.node.handle().status_now().first > 2).await;
     let joining = Settings {

@@ -38,7 +38,10 @@ impl Start {
     ) -> Result<Self, ConfigError> {
         if let Some(endpoint) = &settings.join {
             if settings.initial_cluster.is_some() {
-                return Err(ConfigError::bad("join", "cannot be given together with --initial-cluster".into()));
+                return Err(ConfigError::bad(
+                    "join",
+                    "cannot be given together with --initial-cluster".into(),
+                ));
             }
             return Ok(Self::Join { endpoint: Url::parse("join", endpoint)? });
         }
@@ -133,7 +136,9 @@ mod tests {
 
     #[test]
     fn a_member_alone_founds_its_own_cluster() {
-        let Start::New { members, token } = start(&Settings::default()).expect("good") else { panic!("not new") };
+        let Start::New { members, token } = start(&Settings::default()).expect("good") else {
+            panic!("not new")
+        };
         assert_eq!((members.len(), token.as_str()), (1, "oarlock-cluster"));
     }
 

@@ -26,7 +26,9 @@ impl Compaction {
             "off" => Ok(Self::Off),
             "periodic" => periodic(retention),
             "revision" => revisions(retention),
-            other => Err(ConfigError::bad(MODE, format!("is {other:?}; it must be off, periodic or revision"))),
+            other => {
+                Err(ConfigError::bad(MODE, format!("is {other:?}; it must be off, periodic or revision")))
+            }
         }
     }
 }
@@ -37,7 +39,9 @@ fn periodic(retention: &str) -> Result<Compaction, ConfigError> {
         Err(_) => humantime::parse_duration(retention).ok(),
     };
     match kept {
-        None => Err(ConfigError::bad(RETENTION, format!("is {retention:?}; write a time such as 72h or 30m"))),
+        None => {
+            Err(ConfigError::bad(RETENTION, format!("is {retention:?}; write a time such as 72h or 30m")))
+        }
         Some(Duration::ZERO) => Ok(Compaction::Off),
         Some(kept) if kept < Duration::from_secs(1) => {
             Err(ConfigError::bad(RETENTION, format!("is {retention:?}; at least 1s is needed")))
@@ -73,7 +77,10 @@ mod tests {
     fn etcds_forms_are_understood() {
         assert_eq!(read(None, None).expect("good"), Compaction::Off);
         assert_eq!(read(None, Some("2")).expect("good"), Compaction::Periodic(Duration::from_secs(7200)));
-        assert_eq!(read(Some("periodic"), Some("30m")).expect("good"), Compaction::Periodic(Duration::from_secs(1800)));
+        assert_eq!(
+            read(Some("periodic"), Some("30m")).expect("good"),
+            Compaction::Periodic(Duration::from_secs(1800))
+        );
         assert_eq!(read(Some("revision"), Some("1000")).expect("good"), Compaction::Revisions(1000));
         assert_eq!(read(Some("revision"), None).expect("good"), Compaction::Off);
     }

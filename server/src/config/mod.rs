@@ -125,7 +125,10 @@ impl Config {
     pub fn from_settings(settings: Settings) -> Result<Self, ConfigError> {
         let name = settings.name.clone().unwrap_or_else(|| "default".into());
         if name.is_empty() || name.contains(['=', ',']) {
-            return Err(ConfigError::bad("name", format!("is {name:?}; it must not be empty nor contain = or ,")));
+            return Err(ConfigError::bad(
+                "name",
+                format!("is {name:?}; it must not be empty nor contain = or ,"),
+            ));
         }
         let addresses = Addresses::from_settings(&settings)?;
         let start = Start::from_settings(&settings, &name, &addresses.advertise_peer)?;

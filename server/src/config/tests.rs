@@ -20,12 +20,30 @@ fn nothing_set_is_a_member_alone_on_loopback() {
 #[test]
 fn an_etcd_command_line_starts_a_member() {
     let config = load(&[
-        "--name", "n1", "--data-dir", "/tmp/n1",
-        "--listen-client-urls", "http://127.0.0.1:2379", "--advertise-client-urls", "http://127.0.0.1:2379",
-        "--listen-peer-urls", "http://127.0.0.1:2380", "--initial-advertise-peer-urls", "http://127.0.0.1:2380",
-        "--initial-cluster", "n1=http://127.0.0.1:2380,n2=http://127.0.0.2:2380",
-        "--initial-cluster-token", "t", "--initial-cluster-state", "new",
-        "--quota-backend-bytes", "8589934592", "--logger", "zap", "--auto-compaction-retention", "1",
+        "--name",
+        "n1",
+        "--data-dir",
+        "/tmp/n1",
+        "--listen-client-urls",
+        "http://127.0.0.1:2379",
+        "--advertise-client-urls",
+        "http://127.0.0.1:2379",
+        "--listen-peer-urls",
+        "http://127.0.0.1:2380",
+        "--initial-advertise-peer-urls",
+        "http://127.0.0.1:2380",
+        "--initial-cluster",
+        "n1=http://127.0.0.1:2380,n2=http://127.0.0.2:2380",
+        "--initial-cluster-token",
+        "t",
+        "--initial-cluster-state",
+        "new",
+        "--quota-backend-bytes",
+        "8589934592",
+        "--logger",
+        "zap",
+        "--auto-compaction-retention",
+        "1",
     ])
     .expect("good");
     let Start::New { members, .. } = config.start else { panic!("not new") };
@@ -37,7 +55,8 @@ fn an_etcd_command_line_starts_a_member() {
 fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let path = dir.path().join("oarlock.toml");
-    std::fs::write(&path, "name = \"filed\"\nheartbeat-interval = 50\nelection-timeout = 700\n").expect("written");
+    std::fs::write(&path, "name = \"filed\"\nheartbeat-interval = 50\nelection-timeout = 700\n")
+        .expect("written");
     let path = path.to_str().expect("plain path");
     let config = load(&["--config-file", path, "--election-timeout", "900"]).expect("good");
     assert_eq!(config.name, "filed");

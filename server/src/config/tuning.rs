@@ -31,7 +31,10 @@ impl Timing {
             ));
         }
         if election_ms > 50_000 {
-            return Err(ConfigError::bad("election-timeout", format!("is {election_ms} ms; at most 50000 is allowed")));
+            return Err(ConfigError::bad(
+                "election-timeout",
+                format!("is {election_ms} ms; at most 50000 is allowed"),
+            ));
         }
         Ok(Self { heartbeat_ms, election_ms })
     }
@@ -84,7 +87,12 @@ impl Bounds {
         let cache = settings.cache_bytes.unwrap_or(64 << 20);
         let overlay = settings.overlay_bytes.unwrap_or(32 << 20);
         Ok(Self {
-            catch_up_entries: within("snapshot-count", settings.snapshot_count.unwrap_or(100_000), 10, 1 << 40)?,
+            catch_up_entries: within(
+                "snapshot-count",
+                settings.snapshot_count.unwrap_or(100_000),
+                10,
+                1 << 40,
+            )?,
             snapshot_bytes_per_second: settings.snapshot_rate_limit.unwrap_or(100 << 20),
             reserve_disk_bytes: settings.reserve_disk_bytes.unwrap_or(256 << 20),
             request_bytes: within("max-request-bytes", request, 1024, PROPOSAL_BYTES_MAX as u64)? as usize,

@@ -12,7 +12,7 @@ use crate::node::request::{Consistency, Request};
 use crate::observe::metrics::Exposition;
 use axum::Router;
 use axum::extract::{Query, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use oarlock_state::Query as StateQuery;
@@ -46,6 +46,19 @@ pub fn routes(handle: Handle, exposition: Exposition) -> Router {
         .route("/version", get(version))
         .route("/metrics", get(metrics))
         .with_state(Arc::new(Sources { handle, exposition }))
+}
+
+/// What nobody serves: gRPC clients get their own "unimplemented", everybody else a 404.
+pub async fn unknown(uri: Uri, headers: HeaderMap) -> Response {
+    let grpc = headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+    if grpc {
+        return tonic::Status::unimplemented(format!("{} is not offered here", uri.path())).into_http();
+    }
+    let text =
+        format!("there is nothing at {}; see /health, /readyz, /livez, /version, /metrics\n", uri.path());
+    (StatusCode::NOT_FOUND, text).into_response()
 }
 
 /// One thing that was looked at.

@@ -4,8 +4,8 @@
 //! frames of one round come in order, followed by one `flush`. A door that asks once uses
 //! [`Handle::call`].
 
-use super::mailbox::{Mail, Mailbox, MailboxLimits};
 use super::io::Input;
+use super::mailbox::{Mail, Mailbox, MailboxLimits};
 use super::request::{self, NodeStatus, Refusal, Request, Role, WatchFrame, weight};
 use oarlock_state::NodeId;
 use oarlock_state::command::Member;
@@ -55,7 +55,8 @@ impl Handle {
         let mailbox = Mailbox::new(limits);
         let calls = Arc::new(Calls::default());
         mailbox.put(Mail::Open { conn: CALLS, sink: calls.clone() });
-        let status = NodeStatus { node: identity.node, cluster_id: identity.cluster_id, ..NodeStatus::default() };
+        let status =
+            NodeStatus { node: identity.node, cluster_id: identity.cluster_id, ..NodeStatus::default() };
         let shared = Shared {
             identity,
             mailbox,
@@ -142,7 +143,9 @@ impl Handle {
 
     fn begin_call(&self, request: Request) -> Result<oneshot::Receiver<request::Result>, Refusal> {
         if matches!(request, Request::Watch(_) | Request::CancelWatch | Request::WatchProgress) {
-            return Err(Refusal::Invalid { what: "a watch needs a connection of its own, not a call".into() });
+            return Err(Refusal::Invalid {
+                what: "a watch needs a connection of its own, not a call".into(),
+            });
         }
         let (sender, receiver) = oneshot::channel();
         let bytes = weight(&request);

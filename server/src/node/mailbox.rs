@@ -154,7 +154,8 @@ impl Mailbox {
         lanes.requests += count;
         lanes.request_bytes += bytes;
         lanes.batch.requests.extend(
-            requests.map(|(tag, request)| Mail::Input(Input::Request { origin: Origin { conn, tag }, request })),
+            requests
+                .map(|(tag, request)| Mail::Input(Input::Request { origin: Origin { conn, tag }, request })),
         );
         self.ring(lanes);
         Ok(())

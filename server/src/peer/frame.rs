@@ -33,7 +33,9 @@ pub enum FrameError {
     #[error("connection broke: {0}")]
     Io(#[from] io::Error),
     /// The length is beyond what is allowed: damage, or not our protocol at all.
-    #[error("a frame of {length} bytes is announced and at most {limit} are allowed; the sender does not speak this protocol, or bytes were damaged")]
+    #[error(
+        "a frame of {length} bytes is announced and at most {limit} are allowed; the sender does not speak this protocol, or bytes were damaged"
+    )]
     TooLong {
         /// Announced length.
         length: usize,
@@ -229,7 +231,8 @@ mod tests {
 
     #[tokio::test]
     async fn garbage_is_named_and_never_allocated_for() {
-        let error = read_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", GREETING_BYTES_MAX).await.expect_err("garbage");
+        let error =
+            read_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", GREETING_BYTES_MAX).await.expect_err("garbage");
         assert!(matches!(error, FrameError::TooLong { .. }), "{error}");
         assert!(error.to_string().contains("does not speak this protocol"));
     }

@@ -83,7 +83,8 @@ impl Local {
         if greeting.to != self.node.get() {
             return Err(format!(
                 "it looks for member {:016x}, and here is member {:016x}; an address is used twice",
-                greeting.to, self.node.get()
+                greeting.to,
+                self.node.get()
             ));
         }
         if greeting.from == 0 || greeting.from == self.node.get() {

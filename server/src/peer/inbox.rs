@@ -15,7 +15,7 @@ pub trait Inbox: Send + Sync + 'static {
     /// A snapshot of this index and term was received whole and verified; `message` is to be stepped
     /// now.
     fn snapshot_staged(&self, index: u64, term: u64, message: Bytes);
-    /// Another member says that this one was removed from the cluster.
+    /// Another member, which has applied it, says that this one was removed from the cluster.
     fn told_removed(&self, by: NodeId, reason: &str);
     /// What a probing stranger may know.
     fn about(&self) -> ProbeReply;

@@ -84,23 +84,24 @@ fn report(logger: &Logger, error: &HandshakeError) {
     }
 }
 
-/// Messages until the connection ends or the same member opened a newer one: two at once could
-/// deliver an older message after a newer.
+/// Messages until the connection ends, the same member opened a newer one, or it was removed.
 async fn receive(
     shared: &Shared,
     from: NodeId,
     reader: &mut FrameReader<ReadHalf<'_>>,
 ) -> Result<(), FrameError> {
-    let (newest, mine) = shared.begin_incoming(from);
-    while let Some(payload) = reader.next().await? {
-        if newest.load(Relaxed) != mine {
-            return Ok(());
-        }
+    let over = shared.begin_incoming(from);
+    loop {
+        let payload = tokio::select! {
+            biased;
+            () = over.cancelled() => return Ok(()),
+            payload = reader.next() => payload?,
+        };
+        let Some(payload) = payload else { return Ok(()) };
         let bytes = payload.len();
         shared.traffic.received_bytes.fetch_add(bytes as u64, Relaxed);
         shared.inbox.messages(from, envelopes(payload)?, bytes);
     }
-    Ok(())
 }
 
 async fn answer_probe(shared: &Shared, write: &mut WriteHalf<'_>) -> Result<(), FrameError> {

@@ -175,9 +175,10 @@ async fn hear(answers: &mut FrameReader<tokio::net::tcp::ReadHalf<'_>>) -> Resul
         Some(SnapshotFrame { body: Some(Body::Progress(progress)) }) if progress.refused.is_empty() => {
             Ok(progress)
         }
-        Some(SnapshotFrame { body: Some(Body::Progress(progress)) }) => Err(SendError::Refused(progress.refused)),
+        Some(SnapshotFrame { body: Some(Body::Progress(progress)) }) => {
+            Err(SendError::Refused(progress.refused))
+        }
         Some(_) => Err(SendError::Refused("it answers with something else than its progress".into())),
         None => Err(HandshakeError::Closed.into()),
     }
 }
-

@@ -44,12 +44,18 @@ impl Stores {
     ///
     /// # Errors
     /// Everything that makes the directory unusable, and a note that the state diverged.
-    pub fn open(config: &Config, seat: &Seat, metrics: &Metrics, logger: &Logger) -> Result<Self, StartError> {
+    pub fn open(
+        config: &Config,
+        seat: &Seat,
+        metrics: &Metrics,
+        logger: &Logger,
+    ) -> Result<Self, StartError> {
         refuse_diverged(&config.data_dir)?;
         let mut dir = DataDir::open(&config.data_dir, &seat.identity)?;
         let rocks = rocks_options(config);
         let (log_path, state_path) = (dir.log(), dir.state());
-        let options = LogOptions { window_bytes: LOG_WINDOW_BYTES, salt: rand::random(), ..LogOptions::default() };
+        let options =
+            LogOptions { window_bytes: LOG_WINDOW_BYTES, salt: rand::random(), ..LogOptions::default() };
         let disk = TimedDisk::new(RealDisk, metrics.sync_seconds.clone());
         let snapshots = SnapshotStore::open(&dir.snapshots(), &state_path, seat.identity.cluster_id)?;
         let interrupted = if dir.is_new() { None } else { snapshots.recover_install()? };
@@ -107,7 +113,8 @@ impl Stores {
             ..consensus::Options::of(node)
         };
         let replica = Replica::new(options, self.log, logger.clone())?;
-        let kept = Kept { base: self.base, snapshots: self.snapshots, options: self.state_options, _dir: self.dir };
+        let kept =
+            Kept { base: self.base, snapshots: self.snapshots, options: self.state_options, _dir: self.dir };
         Ok((replica, state, kept))
     }
 }

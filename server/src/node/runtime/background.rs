@@ -6,12 +6,12 @@ use crate::node::handle::Handle;
 use crate::node::io::Input;
 use crate::node::lifecycle::Kept;
 use crate::node::request::{Request, Response};
+use crate::storage::StorageResult;
 use crate::storage::records::StateMeta;
 use crate::storage::snapshot::SnapshotReader;
 use crate::storage::state::FlushJob;
-use crate::storage::StorageResult;
 use bytes::Bytes;
-use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
+use crossbeam::channel::{Receiver, Sender, bounded};
 use oarlock_state::Revision;
 use slog::{Logger, info, warn};
 use std::io;
@@ -52,6 +52,10 @@ pub(super) struct Background {
 /// The snapshot that was taken, and of what revision; or why none was.
 type Taken = Result<(StateMeta, Revision), String>;
 
+/// Jobs that wait. The core asks for one flush, checkpoint or install at a time and for one snapshot
+/// per peer, so there are never nearly as many; if there were, the node would wait here.
+const JOBS_MAX: usize = 1024;
+
 /// Does the work.
 pub(super) struct Worker {
     jobs: Receiver<Job>,
@@ -63,7 +67,7 @@ pub(super) struct Worker {
 
 impl Background {
     pub(super) fn new(handle: Handle, kept: Arc<Kept>, logger: Logger) -> (Self, Worker) {
-        let (sender, jobs) = unbounded();
+        let (sender, jobs) = bounded(JOBS_MAX);
         let waiting = Arc::<Mutex<Vec<_>>>::default();
         (Self { jobs: sender, waiting: waiting.clone() }, Worker { jobs, waiting, handle, kept, logger })
     }
@@ -172,7 +176,8 @@ impl Backup {
         lock(&self.background.waiting).push(sender);
         self.handle.mailbox().put_own(Input::Checkpoint);
         let taken = receiver.recv_timeout(BACKUP_TIME);
-        let taken = taken.map_err(|_| io::Error::other("no snapshot was taken in time, or the member is stopping"))?;
+        let taken = taken
+            .map_err(|_| io::Error::other("no snapshot was taken in time, or the member is stopping"))?;
         taken.map_err(io::Error::other)
     }
 }

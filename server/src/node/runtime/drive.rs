@@ -123,6 +123,9 @@ impl Drive {
         }
         self.give_out();
         self.finish_install();
+        if self.outlets.inbox.is_told_removed() {
+            self.removed();
+        }
         match self.ending {
             Some(ending) => Step::Ended(ending),
             None if self.more => Step::More,
@@ -209,11 +212,7 @@ impl Drive {
                 self.handle.publish_members(members);
             }
             Output::Role { role, term, leader } => self.role(role, term, leader),
-            Output::Removed => {
-                error!(self.logger, "this member was removed from the cluster and stops for good; its data \
-                    directory is of no further use");
-                self.end(Ending::Removed);
-            }
+            Output::Removed => self.removed(),
             Output::Stopped => self.end(Ending::Stopped),
             Output::Diverged { index } => self.diverged(index),
         }
@@ -253,6 +252,17 @@ impl Drive {
         info!(self.logger, "role"; "is" => format!("{role:?}"), "term" => term,
             "leader" => format!("{:016x}", leader.get()));
         self.handle.publish_role(role, term, leader);
+    }
+
+    fn removed(&mut self) {
+        if self.ending.is_none() {
+            error!(
+                self.logger,
+                "this member was removed from the cluster and stops for good; its data \
+                directory is of no further use"
+            );
+            self.end(Ending::Removed);
+        }
     }
 
     fn diverged(&mut self, index: u64) {

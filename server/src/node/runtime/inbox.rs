@@ -9,7 +9,7 @@ use crate::storage::StorageError;
 use bytes::Bytes;
 use oarlock_proto::internal::peer::{Envelope, ProbeReply};
 use oarlock_state::NodeId;
-use slog::{Logger, error};
+use slog::{Logger, warn};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -25,6 +25,12 @@ pub(super) struct NodeInbox {
 impl NodeInbox {
     pub(super) fn new(handle: Handle, logger: Logger) -> Self {
         Self { handle, logger, staged: Mutex::default(), told_removed: AtomicBool::new(false) }
+    }
+
+    /// Whether a member said that this one was removed. That member has applied it, so it is so; the
+    /// log's own word may never come, as nobody sends the log to a removed member.
+    pub(super) fn is_told_removed(&self) -> bool {
+        self.told_removed.load(Relaxed)
     }
 
     /// Term of the staged snapshot of this index.
@@ -54,10 +60,9 @@ impl Inbox for NodeInbox {
     }
 
     fn told_removed(&self, by: NodeId, reason: &str) {
-        // One member's word is not the log's, so the node goes on; but it may never hear the log's.
         if !self.told_removed.swap(true, Relaxed) {
-            error!(self.logger, "another member says that this one was removed from the cluster; if so, stop it, \
-                its data directory is of no further use"; "by" => format!("{:016x}", by.get()), "reason" => reason);
+            warn!(self.logger, "another member refuses this one"; "by" => format!("{:016x}", by.get()),
+                "reason" => reason);
         }
     }
 

@@ -86,7 +86,12 @@ impl Node {
             "id" => format!("{:016x}", node.get()), "runtime" => format!("{:?}", config.arrangement));
         let boot = rand::random::<u64>().max(1);
         let (replica, state, kept) = stores.replica(config, boot, &logger)?;
-        let core = Core::new(core_options(config, node, boot, kept.state_options()), replica, state, logger.clone())?;
+        let core = Core::new(
+            core_options(config, node, boot, kept.state_options()),
+            replica,
+            state,
+            logger.clone(),
+        )?;
 
         let identity = Identity { node, cluster_id, name: config.name.clone(), version: VERSION };
         let handle = Handle::new(identity, MailboxLimits::default());
