@@ -9,10 +9,10 @@ use std::time::Duration;
 
 /// The command line of Oarlock, a coordination service.
 ///
-/// Exit codes: 0 done; 1 this machine failed; 2 wrong usage; 3 not found; 4 a condition did not hold;
-/// 5 refused; 6 not done, may be retried; 7 unknown whether it was done; 8 session lost.
+/// Exit codes: 0 done, 1 this machine failed, 2 wrong usage, 3 not found, 4 a condition did not hold,
+/// 5 refused, 6 not done and may be retried, 7 unknown whether it was done, 8 the session is lost.
 #[derive(Debug, Parser)]
-#[command(name = "oarlock", version, max_term_width = 110)]
+#[command(name = "oarlock", version, verbatim_doc_comment)]
 pub struct Arguments {
     /// What goes with every verb.
     #[command(flatten)]
@@ -24,6 +24,7 @@ pub struct Arguments {
 
 /// What goes with every verb.
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "With every verb")]
 pub struct Common {
     /// Client URLs of the cluster's members.
     #[arg(
@@ -217,11 +218,18 @@ pub struct AddArgs {
 /// Arguments of `txn`.
 #[derive(Debug, Args)]
 pub struct TxnArgs {
-    /// The file; `-` or nothing reads standard input. Three parts, each line a condition or an
-    /// operation, with empty lines between the parts: conditions such as `mod("/k") = 7`,
-    /// `value("/k") != "x"`, `version("/k") = 0`, `count("/p/"…) < 3`; then what to do if all hold,
-    /// then what otherwise: `put KEY VALUE`, `get KEY`, `ls PREFIX`, `delete KEY`,
-    /// `delete-prefix PREFIX`, `add KEY N`, `append KEY TEXT`.
+    /// The file; `-` or nothing reads standard input. It has three parts with empty lines between
+    /// them: conditions, what to do if all hold, and what to do otherwise.
+    ///
+    ///   mod("/k") = 7            also: create version owner count value, with = != < >
+    ///   value("/k") != "x"
+    ///   count("/p/") < 3         keys that begin with /p/
+    ///
+    ///   put KEY VALUE            words with spaces in double quotes
+    ///   get KEY                  ls PREFIX
+    ///   delete KEY               delete-prefix PREFIX
+    ///   add KEY N                append KEY TEXT
+    #[arg(verbatim_doc_comment)]
     pub file: Option<PathBuf>,
     /// Only while this token is current: KEY=REVISION. May be repeated.
     #[arg(long)]
@@ -403,7 +411,9 @@ pub struct DevArgs {
 
 /// Prints the completions of a shell.
 pub fn print_completions(shell: clap_complete::Shell) {
-    clap_complete::generate(shell, &mut Arguments::command(), "oarlock", &mut std::io::stdout());
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "oarlock", &mut script);
+    crate::output::write(format_args!("{}", String::from_utf8_lossy(&script)));
 }
 
 #[cfg(test)]

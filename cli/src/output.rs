@@ -3,10 +3,33 @@
 use base64::Engine;
 use oarlock_client::KeyValue;
 use serde_json::{Map, Value, json};
+use std::io::Write;
+
+/// As `println!`, for a command whose reader may leave, as `head` does: then the command is done.
+macro_rules! say {
+    ($($part:tt)*) => { $crate::output::write_line(format_args!($($part)*)) };
+}
+pub(crate) use say;
+
+/// See [`say`].
+pub fn write_line(line: std::fmt::Arguments<'_>) {
+    write(format_args!("{line}\n"));
+}
+
+/// Writes without a line's end.
+pub fn write(text: std::fmt::Arguments<'_>) {
+    let mut out = std::io::stdout().lock();
+    if let Err(error) = out.write_fmt(text).and_then(|()| out.flush()) {
+        if error.kind() != std::io::ErrorKind::BrokenPipe {
+            eprintln!("oarlock: cannot write to standard output: {error}");
+        }
+        std::process::exit(i32::from(error.kind() != std::io::ErrorKind::BrokenPipe));
+    }
+}
 
 /// Prints one JSON document on a line of its own.
 pub fn line(value: &Value) {
-    println!("{value}");
+    say!("{value}");
 }
 
 /// Bytes under `name` as text; with a second field in base64 when they are not UTF-8.

@@ -4,6 +4,7 @@
 use super::load::{self, Kind};
 use super::report::Report;
 use super::{BenchError, Freshness, LoadArgs, Mode};
+use crate::output::say;
 use clap::Args;
 
 /// Options of `figures`.
@@ -29,10 +30,8 @@ pub struct FiguresArgs {
 /// Measures every cell and prints a row as soon as it is known.
 pub async fn run(args: &FiguresArgs, endpoints: &[String], json: bool) -> Result<(), BenchError> {
     if !json {
-        println!(
-            "| operation | form | clients | in flight | /s | p50 µs | p99 µs | server CPU µs/op | errors |"
-        );
-        println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- |");
+        say!("| operation | form | clients | in flight | /s | p50 µs | p99 µs | server CPU µs/op | errors |");
+        say!("| --- | --- | --- | --- | --- | --- | --- | --- | --- |");
     }
     let forms = [(Mode::Unary, 1), (Mode::Stream, 1), (Mode::Stream, args.in_flight)];
     for kind in [Kind::Put, Kind::Get] {
@@ -72,7 +71,7 @@ fn print_row(kind: Kind, load: &LoadArgs, report: &Report) {
     let form = if load.mode == Mode::Unary { "unary" } else { "session stream" };
     let cpu = report.server_cpu_us_per_operation.map_or("–".to_owned(), |cpu| format!("{cpu:.1}"));
     let (p50, p99) = report.latency_us.as_ref().map_or((0, 0), |latency| (latency.p50, latency.p99));
-    println!(
+    say!(
         "| {operation} | {form} | {} | {} | {:.0} | {p50} | {p99} | {cpu} | {} |",
         load.clients,
         load.in_flight * load.clients,

@@ -1,6 +1,7 @@
 //! What a measurement says, as a table or as JSON.
 
 use super::accounts::Usage;
+use crate::output::say;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use std::time::Duration;
@@ -98,7 +99,7 @@ impl Report {
     /// Prints to standard output.
     pub fn print(&self, json: bool) {
         if json {
-            println!("{}", serde_json::to_string(self).expect("a report has only plain fields"));
+            say!("{}", serde_json::to_string(self).expect("a report has only plain fields"));
             return;
         }
         let mut table = comfy_table::Table::new();
@@ -107,7 +108,7 @@ impl Report {
         for (name, figure) in self.rows() {
             table.add_row(vec![name, figure]);
         }
-        println!("{table}");
+        say!("{table}");
     }
 
     fn rows(&self) -> Vec<(String, String)> {

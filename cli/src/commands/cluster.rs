@@ -2,7 +2,8 @@
 
 use crate::args::{Common, CompactArgs, MemberVerb, MoveLeaderArgs};
 use crate::failure::Failure;
-use crate::{output, text};
+use crate::output::{self, say};
+use crate::text;
 use oarlock_client::wire::Member;
 use serde_json::{Value, json};
 use std::process::ExitCode;
@@ -50,7 +51,7 @@ fn print(common: &Common, members: &[Member]) {
             member.version.clone(),
         ]);
     }
-    println!("{table}");
+    say!("{table}");
 }
 
 fn kind(member: &Member) -> &'static str {
@@ -79,7 +80,7 @@ pub async fn move_leader(common: &Common, args: MoveLeaderArgs) -> Result<ExitCo
     if common.is_json() {
         output::line(&json!({ "moved": true }));
     } else {
-        println!("leadership was handed over");
+        say!("leadership was handed over");
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -90,7 +91,7 @@ pub async fn compact(common: &Common, args: CompactArgs) -> Result<ExitCode, Fai
     if common.is_json() {
         output::line(&json!({ "revision": revision }));
     } else {
-        println!("compacted; the current revision is {revision}");
+        say!("compacted; the current revision is {revision}");
     }
     Ok(ExitCode::SUCCESS)
 }

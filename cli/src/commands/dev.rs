@@ -5,6 +5,7 @@
 
 use crate::args::{Common, DevArgs};
 use crate::failure::Failure;
+use crate::output::say;
 use oarlock_client::Client;
 use oarlock_server::config::{Config, LogFormat, Logging, Settings};
 use oarlock_server::serve::Member;
@@ -71,7 +72,7 @@ async fn serve(nodes: &mut [Node], endpoints: &[String]) -> Result<(), Failure> 
     let interrupted = tokio::signal::ctrl_c();
     let work = async {
         ready(endpoints).await?;
-        println!("export OARLOCK_ENDPOINTS={}", endpoints.join(","));
+        say!("export OARLOCK_ENDPOINTS={}", endpoints.join(","));
         eprintln!("{} nodes serve until you press ctrl-c; then everything is removed", endpoints.len());
         std::future::pending().await
     };

@@ -2,7 +2,8 @@
 
 use crate::args::{AddArgs, CasArgs, Common, DeleteArgs, GetArgs, LsArgs, PutArgs};
 use crate::failure::Failure;
-use crate::{output, text};
+use crate::output::{self, say};
+use crate::text;
 use futures::TryStreamExt;
 use oarlock_client::{key, prefix};
 use serde_json::json;
@@ -31,9 +32,9 @@ pub async fn put(common: &Common, args: PutArgs) -> Outcome {
         let previous = written.previous.as_ref().map(output::record);
         output::line(&json!({ "revision": written.revision, "previous": previous }));
     } else {
-        println!("revision {}", written.revision);
+        say!("revision {}", written.revision);
         if let Some(previous) = &written.previous {
-            println!("{}", output::record_text(previous, true));
+            say!("{}", output::record_text(previous, true));
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -53,9 +54,9 @@ pub async fn get(common: &Common, args: GetArgs) -> Outcome {
     if common.is_json() {
         output::line(&output::record(&record));
     } else if args.long {
-        println!("{}", output::record_text(&record, true));
+        say!("{}", output::record_text(&record, true));
     } else {
-        println!("{}", record.text());
+        say!("{}", record.text());
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -76,9 +77,9 @@ pub async fn delete(common: &Common, args: DeleteArgs) -> Outcome {
         let (count, revision) = (deleted.deleted, deleted.revision);
         output::line(&json!({ "deleted": count, "revision": revision, "previous": previous }));
     } else {
-        println!("deleted {}, revision {}", deleted.deleted, deleted.revision);
+        say!("deleted {}, revision {}", deleted.deleted, deleted.revision);
         for previous in &deleted.previous {
-            println!("{}", output::record_text(previous, true));
+            say!("{}", output::record_text(previous, true));
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -95,7 +96,7 @@ pub async fn ls(common: &Common, args: LsArgs) -> Outcome {
         if common.is_json() {
             output::line(&json!({ "count": count }));
         } else {
-            println!("{count}");
+            say!("{count}");
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -113,9 +114,9 @@ pub async fn ls(common: &Common, args: LsArgs) -> Outcome {
         if common.is_json() {
             output::line(&output::record(&record));
         } else if args.keys_only && !args.long {
-            println!("{}", String::from_utf8_lossy(&record.key));
+            say!("{}", String::from_utf8_lossy(&record.key));
         } else {
-            println!("{}", output::record_text(&record, args.long));
+            say!("{}", output::record_text(&record, args.long));
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -126,7 +127,7 @@ pub async fn cas(common: &Common, args: CasArgs) -> Outcome {
     let client = common.connect().await?;
     match client.cas(args.key.clone(), args.mod_revision, args.value).await? {
         Ok(revision) if common.is_json() => output::line(&json!({ "swapped": true, "revision": revision })),
-        Ok(revision) => println!("revision {revision}"),
+        Ok(revision) => say!("revision {revision}"),
         Err(current) => {
             if common.is_json() {
                 let current = current.as_ref().map(output::record);
@@ -149,7 +150,7 @@ pub async fn add(common: &Common, args: AddArgs) -> Outcome {
     if common.is_json() {
         output::line(&json!({ "value": sum }));
     } else {
-        println!("{sum}");
+        say!("{sum}");
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -2,7 +2,7 @@
 
 use crate::args::{Common, SessionVerb};
 use crate::failure::Failure;
-use crate::output;
+use crate::output::{self, say};
 use oarlock_client::wire::SessionRecord;
 use serde_json::{Value, json};
 use std::process::ExitCode;
@@ -19,7 +19,7 @@ pub async fn run(common: &Common, verb: SessionVerb) -> Result<ExitCode, Failure
             if common.is_json() {
                 output::line(&json!({ "closed": session }));
             } else {
-                println!("closed");
+                say!("closed");
             }
             Ok(ExitCode::SUCCESS)
         }
@@ -32,7 +32,7 @@ async fn open(common: &Common, ttl: Duration) -> Result<ExitCode, Failure> {
         let timeout_ms = u64::try_from(session.timeout().as_millis()).unwrap_or(u64::MAX);
         output::line(&json!({ "session": session.id(), "timeout_ms": timeout_ms }));
     } else {
-        println!("{}", session.id());
+        say!("{}", session.id());
     }
     eprintln!("kept alive until interrupted; its timeout is {:?}", session.timeout());
     tokio::select! {
@@ -60,10 +60,10 @@ async fn get(common: &Common, id: u64) -> Result<ExitCode, Failure> {
         output::line(&document);
         return Ok(ExitCode::SUCCESS);
     }
-    println!("session {}\ntimeout {:?}", record.session, Duration::from_millis(record.timeout_ms));
-    println!("touches {}\nlast write {}", record.touches, record.last_sequence);
+    say!("session {}\ntimeout {:?}", record.session, Duration::from_millis(record.timeout_ms));
+    say!("touches {}\nlast write {}", record.touches, record.last_sequence);
     for owned in record.attached_keys.iter().chain(&record.attached_nodes) {
-        println!("owns {}", String::from_utf8_lossy(owned));
+        say!("owns {}", String::from_utf8_lossy(owned));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -80,7 +80,7 @@ async fn ls(common: &Common, limit: u64) -> Result<ExitCode, Failure> {
         let numbers = [record.session.to_string(), timeout, record.touches.to_string()];
         table.add_row(numbers.into_iter().chain([record.last_sequence.to_string()]));
     }
-    println!("{table}");
+    say!("{table}");
     if more {
         eprintln!("there are more; see --limit");
     }

@@ -2,7 +2,7 @@
 
 use crate::args::{Common, SnapshotVerb};
 use crate::failure::Failure;
-use crate::output;
+use crate::output::{self, say};
 use futures::TryStreamExt;
 use indicatif::{ProgressBar, ProgressStyle};
 use oarlock_server::restore::{self, Restore, RestoreError, SnapshotSummary};
@@ -88,7 +88,7 @@ async fn save(common: &Common, file: &Path) -> Result<(), Failure> {
         let (revision, index) = (info.revision, info.index);
         output::line(&json!({ "file": file, "revision": revision, "index": index, "bytes": size }));
     } else {
-        println!("saved {}: revision {}, {}", file.display(), info.revision, output::bytes(size));
+        say!("saved {}: revision {}, {}", file.display(), info.revision, output::bytes(size));
     }
     Ok(())
 }
@@ -105,6 +105,6 @@ fn print(common: &Common, summary: &SnapshotSummary, place: &Path) {
         let place = place.display().to_string();
         output::line(&json!({ "path": place, "revision": revision, "index": index, "bytes": bytes }));
     } else {
-        println!("{}: sound; revision {revision}, index {index}, {}", place.display(), output::bytes(*bytes));
+        say!("{}: sound; revision {revision}, index {index}, {}", place.display(), output::bytes(*bytes));
     }
 }

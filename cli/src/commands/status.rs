@@ -2,7 +2,7 @@
 
 use crate::args::{Common, StatusArgs};
 use crate::failure::Failure;
-use crate::output;
+use crate::output::{self, say};
 use oarlock_client::Client;
 use oarlock_client::wire::{StatusResponse, status_response::Role};
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ pub async fn run(common: &Common, args: StatusArgs) -> Result<ExitCode, Failure>
     loop {
         let members = ask_all(&client).await;
         if args.watch.is_some() && !common.is_json() {
-            print!("\x1b[2J\x1b[H"); // clears the screen, cursor to the top left
+            output::write(format_args!("\x1b[2J\x1b[H")); // clears the screen, cursor to the top left
         }
         print(common, &members);
         let Some(pause) = args.watch else { break };
@@ -59,7 +59,7 @@ fn print(common: &Common, answers: &[Answer]) {
             Err(error) => table.add_row(["?".to_owned(), endpoint.clone(), error.to_string()]),
         };
     }
-    println!("{table}");
+    say!("{table}");
 }
 
 fn row(endpoint: &str, status: &StatusResponse, newest: u64) -> Vec<String> {

@@ -11,7 +11,8 @@
 
 use crate::args::{Common, TxnArgs};
 use crate::failure::Failure;
-use crate::{output, text};
+use crate::output::{self, say};
+use crate::text;
 use oarlock_client::wire::{Compare, Op, OpResult, op_result::Result as Kind};
 use oarlock_client::{KeyValue, TxnOutcome, compare, op, prefix};
 use serde_json::{Value, json};
@@ -166,10 +167,10 @@ fn print(common: &Common, outcome: &TxnOutcome) {
         output::line(&json!({ "succeeded": succeeded, "revision": revision, "results": results }));
         return;
     }
-    println!("{}, revision {}", if outcome.succeeded { "succeeded" } else { "failed" }, outcome.revision);
+    say!("{}, revision {}", if outcome.succeeded { "succeeded" } else { "failed" }, outcome.revision);
     for result in &outcome.results {
         for line in lines(result) {
-            println!("{line}");
+            say!("{line}");
         }
     }
 }

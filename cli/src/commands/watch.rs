@@ -2,7 +2,7 @@
 
 use crate::args::{Common, WatchArgs};
 use crate::failure::Failure;
-use crate::output;
+use crate::output::{self, say};
 use futures::TryStreamExt;
 use oarlock_client::{WatchEvent, WatchItem, key, prefix};
 use serde_json::json;
@@ -49,7 +49,7 @@ fn print_current(common: &Common, record: &oarlock_client::KeyValue) {
     if common.is_json() {
         output::line(&json!({ "event": "current", "record": output::record(record) }));
     } else {
-        println!("CURRENT\t{}", output::record_text(record, true));
+        say!("CURRENT\t{}", output::record_text(record, true));
     }
 }
 
@@ -73,8 +73,8 @@ fn print_event(common: &Common, event: &WatchEvent) {
     } else {
         format!("\t({cause}, session {})", event.session)
     };
-    println!("{}\t{revision}\t{record}{why}", name.to_uppercase());
+    say!("{}\t{revision}\t{record}{why}", name.to_uppercase());
     if let Some(previous) = &event.previous {
-        println!("\tbefore: {}", output::record_text(previous, true));
+        say!("\tbefore: {}", output::record_text(previous, true));
     }
 }
