@@ -10,7 +10,6 @@ use crate::storage::StorageError;
 use crate::storage::data_dir::{DataDir, Identity};
 use oarlock_proto::internal::log::Membership;
 use oarlock_proto::internal::peer::ProbeReply;
-use oarlock_proto::internal::peer::ProbeReply;
 use oarlock_proto::v1;
 use oarlock_proto::v1::cluster_client::ClusterClient;
 use oarlock_state::NodeId;
