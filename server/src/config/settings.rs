@@ -73,6 +73,8 @@ settings! {
     cache_bytes: u64, "OARLOCK_CACHE_BYTES", "BYTES";
     /// Memory for recent changes before they are written to disk, in bytes [default: 33554432]
     overlay_bytes: u64, "OARLOCK_OVERLAY_BYTES", "BYTES";
+    /// Size of the log's files, in bytes; whole files are forgotten [default: 67108864]
+    log_segment_bytes: u64, "OARLOCK_LOG_SEGMENT_BYTES", "BYTES";
     /// Threads: compact (all on one), spread, or auto (compact on up to two cores) [default: auto]
     runtime: String, "OARLOCK_RUNTIME", "KIND";
     /// Least severe log lines to write: debug, info, warn or error [default: info]

@@ -70,6 +70,9 @@ pub struct Bounds {
     /// Bytes of recent changes that gather before they are written. Too low: more is written than
     /// needed. Too high: memory, and a longer replay after a crash.
     pub overlay_bytes: usize,
+    /// Bytes of one file of the log; the log's beginning is forgotten in whole files. Too low: many
+    /// files. Too high: a long log on disk.
+    pub log_segment_bytes: u64,
 }
 
 impl Bounds {
@@ -86,6 +89,7 @@ impl Bounds {
         let connections = settings.max_connections.unwrap_or(50_000);
         let cache = settings.cache_bytes.unwrap_or(64 << 20);
         let overlay = settings.overlay_bytes.unwrap_or(32 << 20);
+        let segment = settings.log_segment_bytes.unwrap_or(64 << 20);
         Ok(Self {
             catch_up_entries: within(
                 "snapshot-count",
@@ -101,6 +105,7 @@ impl Bounds {
             connections: within("max-connections", connections, 1, 1 << 20)? as usize,
             cache_bytes: within("cache-bytes", cache, 1 << 20, 1 << 40)? as usize,
             overlay_bytes: within("overlay-bytes", overlay, 1 << 20, 1 << 34)? as usize,
+            log_segment_bytes: within("log-segment-bytes", segment, 1 << 20, 1 << 30)?,
         })
     }
 }

@@ -54,8 +54,8 @@ impl Stores {
         let mut dir = DataDir::open(&config.data_dir, &seat.identity)?;
         let rocks = rocks_options(config);
         let (log_path, state_path) = (dir.log(), dir.state());
-        let options =
-            LogOptions { window_bytes: LOG_WINDOW_BYTES, salt: rand::random(), ..LogOptions::default() };
+        let segment_bytes = config.bounds.log_segment_bytes;
+        let options = LogOptions { segment_bytes, window_bytes: LOG_WINDOW_BYTES, salt: rand::random() };
         let disk = TimedDisk::new(RealDisk, metrics.sync_seconds.clone());
         let snapshots = SnapshotStore::open(&dir.snapshots(), &state_path, seat.identity.cluster_id)?;
         let interrupted = if dir.is_new() { None } else { snapshots.recover_install()? };
