@@ -38,6 +38,8 @@ mod inbound;
 mod log_view;
 mod membership;
 pub mod options;
+#[cfg(feature = "plant")]
+mod plant;
 mod reads;
 mod ready;
 mod replica;

@@ -7,7 +7,7 @@ use crate::storage::StorageResult;
 use bytes::Bytes;
 use oarlock_state::{Entry, NodeId};
 use prost_raft::Message as _;
-use raft::eraftpb::{self, Message, MessageType};
+use raft::eraftpb::{self, HardState, Message, MessageType};
 use std::mem::take;
 
 /// What is to be done now. Nothing else may be told to the replica until the ticket is back.
@@ -76,6 +76,10 @@ impl Replica {
         let mut ready = self.raw.ready();
         let mut post = Post::default();
         post.add(ready.take_messages()); // 1: a leader may send before it writes
+        #[cfg(feature = "plant")]
+        if oarlock_state::plant::is("answer_before_persist") {
+            post.add(ready.take_persisted_messages());
+        }
         let install = (!ready.snapshot().is_empty()).then(|| meta_of(ready.snapshot())); // 2
         let mut committed = ready.take_committed_entries(); // 3
         let held_back = committed.split_off(entries::before_configuration(&committed));
@@ -122,7 +126,9 @@ impl Replica {
         assert_eq!(index, snapshot.index, "another snapshot was to be installed");
         self.note_hard_state(&outstanding.ready);
         self.hard_state_moved = false;
-        let hard_state = self.hard_state.clone();
+        // Entries that follow the snapshot are appended after the reset; what is committed among them
+        // must not be on disk before they are.
+        let hard_state = HardState { commit: index, ..self.hard_state.clone() };
         self.raw.mut_store().log.reset(index, snapshot.term, &hard_state)?;
         self.append(&outstanding.ready)?;
         let persisted = self.advance(outstanding)?;
@@ -152,7 +158,12 @@ impl Replica {
         if ready.entries().is_empty() && hard_state.is_none() {
             return Ok(());
         }
-        self.raw.mut_store().log.append(ready.entries(), hard_state.as_ref(), ready.must_sync())?;
+        #[cfg(feature = "plant")]
+        let hard_state = super::plant::hard_state(hard_state);
+        let sync = ready.must_sync();
+        #[cfg(feature = "plant")]
+        let sync = sync && !oarlock_state::plant::is("skip_sync");
+        self.raw.mut_store().log.append(ready.entries(), hard_state.as_ref(), sync)?;
         self.hard_state_moved = false;
         Ok(())
     }

@@ -88,6 +88,8 @@ pub(super) fn config(options: &Options) -> Result<Config, StartError> {
         read_only_option: ReadOnlyOption::Safe,
         ..Config::default()
     };
+    #[cfg(feature = "plant")]
+    let config = super::plant::config(config);
     config.validate().map_err(|error| StartError::Options(error.to_string()))?;
     Ok(config)
 }

@@ -6,13 +6,13 @@ use raft::ProgressState;
 
 /// What decides how much of the log's beginning goes.
 #[derive(Clone, Copy, Debug)]
-struct Lengths {
+pub(super) struct Lengths {
     /// Everything up to here survives without the log.
-    durable: u64,
+    pub(super) durable: u64,
     /// Every active follower has everything up to here, or is being sent it.
     followers: u64,
     /// Entries to keep for followers that were away for a moment.
-    keep: u64,
+    pub(super) keep: u64,
     /// Bytes of the log.
     bytes: u64,
     /// Bytes beyond which fewer entries are kept.
@@ -50,6 +50,8 @@ impl Replica {
             bytes: log.size_bytes(),
             bytes_max: self.options.catch_up_bytes,
         };
+        #[cfg(feature = "plant")]
+        let lengths = super::plant::lengths(lengths, self.raw.raft.raft_log.applied);
         let forget_to = lengths.forget_to();
         if forget_to > log.base().0 {
             self.raw.mut_store().log.truncate_front(forget_to)?;

@@ -79,6 +79,11 @@ struct Reign {
 impl Session {
     /// Life was seen at fair time `now_us`.
     fn live(&mut self, now_us: u64) {
+        #[cfg(feature = "plant")]
+        if oarlock_state::plant::is("expire_early") {
+            self.deadline_us = self.deadline_us.max(now_us + self.timeout_us / 4);
+            return;
+        }
         self.deadline_us = self.deadline_us.max(now_us + self.timeout_us);
     }
 
@@ -89,6 +94,10 @@ impl Session {
     }
 
     fn inherited_deadline_us(&self) -> u64 {
+        #[cfg(feature = "plant")]
+        if oarlock_state::plant::is("inherit_nothing") {
+            return self.seen_us;
+        }
         self.seen_us + self.timeout_us + self.timeout_us / 8
     }
 }

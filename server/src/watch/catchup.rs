@@ -80,6 +80,8 @@ impl Hub {
             Ok(page) => page,
             Err(_) => return self.overtaken(id, next, source, out),
         };
+        #[cfg(feature = "plant")]
+        let page = Page { events: super::plant::page(page.events), ..page };
         let Some(watch) = self.watches.get_mut(&id) else {
             return 0;
         };

@@ -35,6 +35,8 @@ pub mod connections;
 pub mod hub;
 pub mod intervals;
 pub mod matcher;
+#[cfg(feature = "plant")]
+mod plant;
 pub mod recent;
 pub mod subscription;
 

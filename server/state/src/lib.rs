@@ -29,6 +29,8 @@ pub mod ids;
 pub mod keys;
 pub mod limits;
 pub mod machine;
+#[cfg(feature = "plant")]
+pub mod plant;
 pub mod tree;
 pub mod view;
 

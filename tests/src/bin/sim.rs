@@ -27,6 +27,10 @@ struct Args {
     /// Seeds at the same time.
     #[arg(long, default_value_t = 2)]
     jobs: u64,
+    /// Plant this deliberate bug; `all` hunts each one in turn and prints a table.
+    #[cfg(feature = "plant")]
+    #[arg(long)]
+    plant: Option<String>,
     /// Go on after a failure.
     #[arg(long)]
     keep_going: bool,
@@ -38,6 +42,10 @@ fn main() -> ExitCode {
         eprintln!("--seeds wants A..B with A below B, for example 0..1000");
         return ExitCode::from(2);
     };
+    #[cfg(feature = "plant")]
+    if let Some(name) = &args.plant {
+        return hunt(name, first);
+    }
     let total = if args.minutes.is_some() { None } else { Some(end - first) };
     let bar = total.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
     bar.set_style(ProgressStyle::with_template("{elapsed} {wide_bar} {pos} seeds {per_sec} {msg}").expect("fits"));
@@ -46,6 +54,32 @@ fn main() -> ExitCode {
     print!("{stats}");
     println!("{} seeds, {} failures", stats.get("run: seeds"), failures.len());
     if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Hunts planted bugs: every one must be caught.
+#[cfg(feature = "plant")]
+fn hunt(name: &str, first: u64) -> ExitCode {
+    use oarlock_tests::sim::plants;
+    const SEEDS_MAX: u64 = 500;
+    let mut escaped = false;
+    let wanted: Vec<_> = plants::ALL.iter().filter(|plant| name == "all" || name == plant.name).collect();
+    if wanted.is_empty() {
+        let names: Vec<&str> = plants::ALL.iter().map(|plant| plant.name).collect();
+        eprintln!("there is no plant {name}; there are: {}", names.join(", "));
+        return ExitCode::from(2);
+    }
+    std::panic::set_hook(Box::new(|_| {})); // a panic is a catch
+    println!("| plant | what it breaks | caught by | seeds |\n| --- | --- | --- | --- |");
+    for plant in wanted {
+        match plants::hunt(plant, first, SEEDS_MAX) {
+            Some(caught) => println!("| {} | {} | {} | {} |", plant.name, plant.what, caught.check, caught.seeds),
+            None => {
+                escaped = true;
+                println!("| {} | {} | NOT CAUGHT | {SEEDS_MAX} |", plant.name, plant.what);
+            }
+        }
+    }
+    if escaped { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 fn seeds(args: &Args) -> Option<(u64, u64)> {

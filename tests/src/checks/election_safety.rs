@@ -26,6 +26,21 @@ impl ElectionSafety {
         Err(Violation::new("election_safety", format!("members {first} and {node} both lead in term {term}")))
     }
 
+    /// A member leads in a term: it and, among three voters or more, somebody else must have made a
+    /// vote for it durable, or a crash can give the same votes away again.
+    ///
+    /// # Errors
+    /// They have not.
+    pub fn elected(&self, node: u64, term: u64, voters: usize) -> Checked {
+        let votes = self.votes.iter().filter(|((_, of), vote)| *of == term && **vote == node).count();
+        let own = self.votes.get(&(node, term)) == Some(&node);
+        if own && (voters < 3 || votes >= 2) {
+            return Ok(());
+        }
+        let what = format!("member {node} leads in term {term} by {votes} durable votes, its own among them: {own}");
+        Err(Violation::new("election_safety", what))
+    }
+
     /// A member has made its vote of a term durable; zero is no vote.
     ///
     /// # Errors
@@ -60,6 +75,17 @@ mod tests {
         assert!(check.leads(2, 6).is_ok());
         assert!(check.leads(3, 5).is_err());
         assert_eq!(check.elections(), 2);
+    }
+
+    #[test]
+    fn a_leader_without_durable_votes_is_found() {
+        let mut check = ElectionSafety::default();
+        assert!(check.elected(1, 5, 3).is_err());
+        assert!(check.votes(1, 5, 1).is_ok());
+        assert!(check.elected(1, 5, 1).is_ok());
+        assert!(check.elected(1, 5, 3).is_err());
+        assert!(check.votes(2, 5, 1).is_ok());
+        assert!(check.elected(1, 5, 3).is_ok());
     }
 
     #[test]

@@ -4,12 +4,12 @@
 //! session alive, takes locks and writes under their tokens. Without, it asks once.
 
 use super::chance::Chance;
+pub use super::desk::Desk;
+use super::desk::outcome_name;
 use super::queue::{MS, SECOND, Time};
-use super::report::Stats;
 use super::workload;
 use crate::checks::session_not_early::Promise;
 use crate::history::{Fate, Operation};
-use crate::watched::Watched;
 use bytes::Bytes;
 use oarlock_server::node::request::{
     Certainty, Refusal, Request, Response, Result as Answered, WatchFrame, Write,
@@ -30,30 +30,6 @@ pub enum Kind {
     Raw,
     /// Watches.
     Watcher,
-}
-
-/// What a client shares with the world while it acts.
-pub struct Desk<'w> {
-    /// The moment.
-    pub now: Time,
-    /// Members that it knows.
-    pub nodes: &'w [u64],
-    /// Everything that was asked.
-    pub history: &'w mut Vec<Operation>,
-    /// Everything that was watched.
-    pub watched: &'w mut Vec<Watched>,
-    /// Everything that was promised.
-    pub promises: &'w mut Vec<Promise>,
-    /// When each session's holder last showed life, by the principal it opened the session as.
-    pub signs: &'w mut BTreeMap<String, Time>,
-    /// Counters.
-    pub stats: &'w mut Stats,
-    /// The next connection's number.
-    pub next_conn: &'w mut u64,
-    /// Requests to send: member, connection, tag.
-    pub sends: Vec<(u64, u64, u64, Request)>,
-    /// Connections that the client closes.
-    pub closes: Vec<u64>,
 }
 
 /// A client.
@@ -480,24 +456,6 @@ impl Client {
             }
             _ => {}
         }
-    }
-}
-
-fn outcome_name(result: &Answered) -> &'static str {
-    match result {
-        Ok(Response::Written(reply)) if reply.repeated => "answer: written, remembered",
-        Ok(Response::Written(_)) => "answer: written",
-        Ok(Response::Answer { .. }) => "answer: read",
-        Ok(Response::Alive { .. }) => "answer: alive",
-        Ok(Response::Members { .. } | Response::Done | Response::Status(_)) => "answer: done",
-        Err(Refusal::Rejected(_)) => "answer: rejected",
-        Err(Refusal::NoLeader) => "answer: no leader",
-        Err(Refusal::Busy { .. }) => "answer: busy",
-        Err(Refusal::NotProposed { .. }) => "answer: not proposed",
-        Err(Refusal::Unknown { .. }) => "answer: unknown",
-        Err(Refusal::TimedOut { .. }) => "answer: timed out",
-        Err(Refusal::ShuttingDown | Refusal::NoSpace { .. }) => "answer: unwilling",
-        Err(Refusal::Lagging { .. } | Refusal::Invalid { .. }) => "answer: other",
     }
 }
 

@@ -121,13 +121,13 @@ impl World {
             }
             if self.queue.now() > next_help {
                 next_help = self.queue.now() + 2 * SECOND;
-                self.replace_the_lost();
+                self.tidy_up_members();
             }
         }
     }
 
-    /// Removes members whose disks are lost, as an operator would.
-    fn replace_the_lost(&mut self) {
+    /// Removes members whose disks are lost and stops former members, as an operator would.
+    fn tidy_up_members(&mut self) {
         let lost: Vec<NodeId> = self
             .members
             .iter()
@@ -136,6 +136,13 @@ impl World {
             .collect();
         for id in lost {
             self.admin(Admin::RemoveMember(id));
+        }
+        // A member that was away when it was removed does not learn of it: somebody turns it off.
+        let is_member = |id: &u64| self.members.iter().any(|member| member.node.get() == *id);
+        let former: Vec<u64> = self.nodes.keys().copied().filter(|id| !is_member(id) && self.alive(*id).is_some()).collect();
+        for id in former {
+            self.stats.count("membership: former member turned off");
+            self.stop_for_good(id);
         }
     }
 

@@ -14,19 +14,23 @@
 //! right in bounded time. The same seed gives the same run, which the hash of its [`trace`] proves.
 //!
 //! Modules in reading order: [`chance`], [`queue`], [`trace`], [`clock`], [`disk`], [`base`],
-//! [`network`], [`tap`], [`node`], [`workload`], [`client`], [`watcher`], [`faults`], [`ledger`],
-//! [`world`], `wire`, `strike`, [`finale`], [`report`].
+//! [`network`], [`tap`], [`node`], [`workload`], [`desk`], [`client`], [`watcher`], [`faults`], [`ledger`],
+//! [`happening`], [`world`], `wire`, `strike`, [`finale`], [`report`].
 
 pub mod base;
 pub mod chance;
 pub mod client;
 pub mod clock;
+pub mod desk;
 pub mod disk;
 pub mod faults;
 pub mod finale;
+pub mod happening;
 pub mod ledger;
 pub mod network;
 pub mod node;
+#[cfg(feature = "plant")]
+pub mod plants;
 pub mod queue;
 pub mod report;
 mod strike;

@@ -16,7 +16,7 @@ use oarlock_server::storage::{BaseStore, LogStore};
 use oarlock_state::command::Member;
 use oarlock_state::{Applied, Entry, Machine, NodeId};
 use raft::eraftpb::HardState;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -77,8 +77,8 @@ pub struct Node {
     pub base: SimBase,
     /// The snapshot that the state came from.
     came_from: Option<SnapshotMeta>,
-    /// A snapshot that was received whole.
-    pub staged: Option<Checkpoint>,
+    /// Snapshots that were received whole and not installed.
+    pub staged: BTreeMap<u64, Checkpoint>,
     /// The checkpoint taken last.
     pub checkpoint: Option<Checkpoint>,
     /// Counts its processes; what belongs to an earlier one is void.
@@ -133,7 +133,7 @@ impl Node {
             disk: SimDisk::default(),
             base: SimBase::default(),
             came_from: None,
-            staged: None,
+            staged: BTreeMap::new(),
             checkpoint: None,
             life: 0,
             process: None,
@@ -286,7 +286,7 @@ impl Node {
 
     /// Puts the staged snapshot in place of the state, atomically. Returns the new base.
     pub fn install(&mut self, index: u64) -> Option<Arc<dyn BaseStore>> {
-        let staged = self.staged.take().filter(|staged| staged.meta.index == index)?;
+        let staged = self.staged.remove(&index)?;
         self.base = SimBase::holding(staged.records.to_vec());
         self.came_from = Some(staged.meta);
         Some(Arc::new(self.base.clone()))

@@ -219,7 +219,8 @@ impl World {
     /// undamaged ones remains.
     fn rot(&mut self) {
         let stopped = self.nodes.values().find(|node| node.process.is_none() && !node.retired);
-        let Some(node) = stopped.filter(|_| self.rotten.is_empty() && self.members.len() >= 3) else { return };
+        let voters = self.members.iter().filter(|member| !member.learner).count();
+        let Some(node) = stopped.filter(|_| self.rotten.is_empty() && voters >= 3) else { return };
         if let Some(path) = node.disk.rot(&mut self.chance) {
             self.trace.note(format_args!("rot {} {}", node.id, path.display()));
             self.rotten.insert(node.id, path.display().to_string());
@@ -265,7 +266,7 @@ impl World {
     }
 
     fn compact(&mut self) {
-        let back = self.chance.below(30);
+        let back = if self.chance.one_in(2) { 0 } else { self.chance.below(30) };
         let revision = Revision(self.ledger.revision.saturating_sub(back));
         self.anonymous(Request::Write(Write::of(Command::Compact { revision })));
     }
@@ -282,8 +283,8 @@ pub(super) fn lost_by_rot(
     rotten.get(&node.id)?;
     match node.log_on_disk(tuning) {
         None => Some("rot: found at start"),
-        Some((base, entries)) => {
-            ledger.lost(node.id, base, &entries).map(|_| "rot: in the last write, looks torn")
+        Some(log) => {
+            ledger.lost(node.id, log.base, &log.entries).map(|_| "rot: in the last write, looks torn")
         }
     }
 }

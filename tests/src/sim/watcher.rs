@@ -59,6 +59,10 @@ impl Watcher {
             && let Some(current) = self.current.take()
         {
             desk.closes.push(current.conn);
+            if self.chance.one_in(2) {
+                // Long enough for a compaction to overtake.
+                self.pause_until = desk.now + self.chance.below(5_000) * MS;
+            }
         }
         if self.current.is_some() || desk.now < self.pause_until || desk.nodes.is_empty() {
             return;

@@ -40,6 +40,8 @@ impl World {
                 if role == Role::Leader {
                     self.leaders.insert(id, term);
                     self.stats.count("consensus: elections");
+                    let voters = self.members.iter().filter(|member| !member.learner).count();
+                    self.ledger.elections.elected(id, term, voters)?;
                     return self.ledger.elections.leads(id, term);
                 }
             }
@@ -150,7 +152,7 @@ impl World {
         let index = checkpoint.meta.index;
         self.trace.note(format_args!("snapshot {} -> {to} {index} {delivered}", from.node));
         if delivered && let Some(node) = self.nodes.get_mut(&to) {
-            node.staged = Some(checkpoint);
+            node.staged.insert(index, checkpoint);
             self.stats.count("snapshot: received");
             self.input(to, Input::SnapshotStaged { index, message });
         }
@@ -193,7 +195,7 @@ impl World {
             return;
         }
         let bytes = frame_bytes(&frame);
-        self.trace.note(format_args!("frame {conn}.{tag} {bytes}"));
+        self.trace.note(format_args!("frame {conn}.{tag} {bytes} {}", summary(&frame)));
         self.client(conn, |client, desk| client.frame(desk, conn, tag, frame));
         let delay = self.chance.exponential(5 * MS);
         self.queue.after(delay, Happening::Credit { conn, bytes });
@@ -217,6 +219,14 @@ impl World {
             }
         }
         self.members = members;
+    }
+}
+
+/// A frame in short.
+fn summary(frame: &WatchFrame) -> String {
+    match frame {
+        WatchFrame::Events { events, through, .. } => format!("{} events through {through}", events.len()),
+        other => format!("{other:?}"),
     }
 }
 

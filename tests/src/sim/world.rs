@@ -4,9 +4,10 @@ use super::chance::Chance;
 use super::client::{Client, Desk, Kind};
 use super::clock::Clock;
 use super::faults::{Fault, Mix};
+pub use super::happening::{Alive, Conn, Happening, Job, Undo};
 use super::ledger::Ledger;
 use super::network::{Network, Place};
-use super::node::{Checkpoint, Node, Started};
+use super::node::{Node, Started};
 use super::queue::{MS, Queue, Time};
 use super::report::Stats;
 use super::trace::Trace;
@@ -14,130 +15,10 @@ use crate::checks::session_not_early::Promise;
 use crate::checks::{Checked, Violation};
 use crate::history::Operation;
 use crate::watched::Watched;
-use bytes::Bytes;
-use oarlock_proto::internal::peer::Envelope;
 use oarlock_server::node::io::{Input, Output};
-use oarlock_server::node::request::{Request, Result as Answered, WatchFrame};
-use oarlock_server::storage::state::FlushJob;
+use oarlock_server::node::request::Request;
 use oarlock_state::command::Member;
 use std::collections::BTreeMap;
-
-/// Something that happens at a moment.
-pub enum Happening {
-    /// A member's clock ticks.
-    Tick(Alive),
-    /// A member has something to do.
-    Work(Alive),
-    /// A member's round is over: its effects happen.
-    Release(Alive),
-    /// A member's background work is done.
-    Job(Alive, Job),
-    /// A message arrives at a member.
-    Peer {
-        /// Its sender.
-        from: u64,
-        /// Its receiver.
-        to: u64,
-        /// The message.
-        envelope: Envelope,
-    },
-    /// A snapshot arrives at a member, whole.
-    Snapshot {
-        /// Who sent it.
-        from: Alive,
-        /// Its receiver.
-        to: u64,
-        /// What it holds.
-        checkpoint: Checkpoint,
-        /// The Raft message that goes with it.
-        message: Bytes,
-    },
-    /// A request arrives at a member.
-    Ask {
-        /// The connection.
-        conn: u64,
-        /// The client's number for it.
-        tag: u64,
-        /// The request.
-        request: Request,
-    },
-    /// An answer arrives at a client.
-    Answer {
-        /// The connection.
-        conn: u64,
-        /// The client's number for it.
-        tag: u64,
-        /// The answer.
-        result: Answered,
-    },
-    /// A watch frame arrives at a client.
-    Frame {
-        /// The connection.
-        conn: u64,
-        /// The watch.
-        tag: u64,
-        /// The frame.
-        frame: WatchFrame,
-    },
-    /// A client took frames.
-    Credit {
-        /// The connection.
-        conn: u64,
-        /// Of so many bytes.
-        bytes: usize,
-    },
-    /// A client's connection broke.
-    Lost(u64),
-    /// A client acts.
-    Wake(usize),
-    /// A member starts.
-    Start(u64),
-    /// A fault strikes.
-    Strike,
-    /// A fault is undone.
-    Undo(Undo),
-}
-
-/// A process of a member.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Alive {
-    /// The member.
-    pub node: u64,
-    /// Which of its processes.
-    pub life: u64,
-}
-
-/// Work beside the rounds.
-pub enum Job {
-    /// Write an overlay.
-    Flush(FlushJob),
-    /// Copy the state.
-    Checkpoint,
-    /// Swap the staged state in.
-    Install(u64),
-}
-
-/// What ends a fault.
-#[derive(Clone, Debug)]
-pub enum Undo {
-    /// Links between members open.
-    Members,
-    /// A client's link opens.
-    Client(u64, u64),
-}
-
-/// A connection of a client to a process.
-#[derive(Clone, Copy, Debug)]
-pub struct Conn {
-    /// Position of the client.
-    pub client: usize,
-    /// The process; its life is set when the first request arrives.
-    pub node: u64,
-    /// The process that took it.
-    pub life: Option<u64>,
-    /// Nothing passes any more.
-    pub broken: bool,
-}
 
 /// Everything.
 pub struct World {
@@ -322,18 +203,14 @@ impl World {
             self.stats.count(lost);
             return Ok(());
         }
-        if let Some((base, entries)) = node.log_on_disk(&self.mix.tuning) {
-            self.ledger.restarted(id, base, &entries)?;
+        if let Some(log) = node.log_on_disk(&self.mix.tuning) {
+            self.stats.add("process: torn tail cut off", u64::from(log.torn));
+            self.ledger.restarted(id, log.base, &log.entries)?;
         }
         let started = node.start(&self.mix.tuning, &mut self.chance, &self.logger);
         let alive = Alive { node: id, life: node.life };
         match started {
-            Started::Runs(torn) => {
-                self.stats.count("process: started");
-                if torn.is_some() {
-                    self.stats.count("process: torn tail cut off");
-                }
-            }
+            Started::Runs => self.stats.count("process: started"),
             Started::Refuses(reason) => {
                 return Err(Violation::new("starts_again", format!("member {id} refuses to start: {reason}")));
             }

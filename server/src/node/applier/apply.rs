@@ -40,6 +40,8 @@ impl Applier {
             observer(entry, &applied, self.machine.digest());
         }
         let mutations = std::mem::take(&mut applied.mutations);
+        #[cfg(feature = "plant")]
+        let mutations = super::plant::mutations(self.options.node, entry.index, mutations);
         self.store.write(mutations, entry.index.get());
         self.note_sessions(now, entry, &applied);
         let source = StateSource { machine: &self.machine, store: &self.store };

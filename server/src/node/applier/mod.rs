@@ -6,6 +6,8 @@
 
 mod apply;
 mod idle;
+#[cfg(feature = "plant")]
+mod plant;
 mod serve;
 mod waiters;
 

@@ -9,6 +9,10 @@ use crate::view::View;
 /// Refuses when one of the tokens is no longer current.
 pub(super) fn all(view: &dyn View, guards: &[Guard]) -> Result<(), Rejection> {
     form::limit("number of guards", guards.len(), GUARDS_MAX)?;
+    #[cfg(feature = "plant")]
+    if crate::plant::is("ignore_guards") {
+        return Ok(());
+    }
     match guards.iter().find(|guard| !is_current(view, guard)) {
         None => Ok(()),
         Some(Guard { scope, token }) => Err(Rejection::Fenced { scope: scope.clone(), token: *token }),
