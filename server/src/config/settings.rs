@@ -63,7 +63,7 @@ settings! {
     auto_compaction_retention: String, "OARLOCK_AUTO_COMPACTION_RETENTION", "AMOUNT";
     /// Bytes of the largest request [default: 1572864]
     max_request_bytes: u64, "OARLOCK_MAX_REQUEST_BYTES", "BYTES";
-    /// Operations in one transaction [default: 1024]
+    /// Taken for etcd's sake: up to 1024 operations are allowed in one transaction, whatever lower number is given
     max_txn_ops: u64, "OARLOCK_MAX_TXN_OPS", "COUNT";
     /// Streams that one client connection may have open at once [default: 65536]
     max_concurrent_streams: u32, "OARLOCK_MAX_CONCURRENT_STREAMS", "COUNT";
@@ -95,6 +95,7 @@ impl Settings {
     /// Names of settings that were given and change nothing here.
     pub fn without_effect(&self) -> Vec<&'static str> {
         let given = [
+            (self.max_txn_ops.is_some(), "max-txn-ops"),
             (self.quota_backend_bytes.is_some(), "quota-backend-bytes"),
             (self.logger.is_some(), "logger"),
             (self.log_outputs.is_some(), "log-outputs"),

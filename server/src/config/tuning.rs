@@ -59,8 +59,6 @@ pub struct Bounds {
     pub reserve_disk_bytes: u64,
     /// Bytes of the largest request. Above the log's own limit it has no effect.
     pub request_bytes: usize,
-    /// Operations in one transaction.
-    pub txn_ops: usize,
     /// Streams of one client connection.
     pub streams: u32,
     /// Client connections at once; further ones wait to be accepted.
@@ -84,7 +82,13 @@ impl Bounds {
             Err(ConfigError::bad(setting, format!("is {value}; it must be between {low} and {high}")))
         };
         let request = settings.max_request_bytes.unwrap_or(1536 * 1024);
-        let ops = settings.max_txn_ops.unwrap_or(TXN_OPS_MAX as u64);
+        // A slower transfer would look like a dead one to its receiver.
+        let rate = match settings.snapshot_rate_limit.unwrap_or(100 << 20) {
+            0 => 0,
+            rate => within("snapshot-rate-limit", rate, 64 << 10, 1 << 40)?,
+        };
+        // The limit itself is the same on all members and part of the state machine.
+        within("max-txn-ops", settings.max_txn_ops.unwrap_or(1), 1, TXN_OPS_MAX as u64)?;
         let streams = settings.max_concurrent_streams.unwrap_or(65_536);
         let connections = settings.max_connections.unwrap_or(50_000);
         let cache = settings.cache_bytes.unwrap_or(64 << 20);
@@ -97,10 +101,9 @@ impl Bounds {
                 10,
                 1 << 40,
             )?,
-            snapshot_bytes_per_second: settings.snapshot_rate_limit.unwrap_or(100 << 20),
+            snapshot_bytes_per_second: rate,
             reserve_disk_bytes: settings.reserve_disk_bytes.unwrap_or(256 << 20),
             request_bytes: within("max-request-bytes", request, 1024, PROPOSAL_BYTES_MAX as u64)? as usize,
-            txn_ops: within("max-txn-ops", ops, 1, TXN_OPS_MAX as u64)? as usize,
             streams: within("max-concurrent-streams", streams.into(), 1, u32::MAX.into())? as u32,
             connections: within("max-connections", connections, 1, 1 << 20)? as usize,
             cache_bytes: within("cache-bytes", cache, 1 << 20, 1 << 40)? as usize,

@@ -55,6 +55,7 @@ pub trait ReplySink: Send + Sync {
 }
 
 /// Something for the driver.
+#[allow(clippy::large_enum_variant, reason = "nearly all mail is of the large variant")]
 pub(super) enum Mail {
     /// A connection begins; its replies go there.
     Open { conn: u64, sink: Arc<dyn ReplySink> },

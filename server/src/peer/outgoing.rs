@@ -22,6 +22,8 @@ use tokio::sync::Notify;
 /// the members do not call each other in step.
 const PAUSE_MS: u64 = 50;
 const PAUSE_MS_MAX: u64 = 1000;
+/// The same after a refusal, which a person must mend: both sides log each attempt.
+const REFUSED_PAUSE_MS_MAX: u64 = 10_000;
 /// A buffer that grew beyond this for one large message is given back.
 const BUFFER_KEPT: usize = 1 << 20;
 /// What a removed member hears; see `listener`.
@@ -114,11 +116,17 @@ impl Outgoing {
             self.queue.set_connected(false);
             self.inbox.unreachable(self.peer);
             failures = failures.saturating_add(1);
+            let mut longest = PAUSE_MS_MAX;
             match result {
                 Ok(()) => info!(self.logger, "peer closed the connection"),
-                Err(error) => self.report(&error, failures),
+                Err(error) => {
+                    if matches!(error, HandshakeError::Refused(_)) {
+                        longest = REFUSED_PAUSE_MS_MAX;
+                    }
+                    self.report(&error, failures);
+                }
             }
-            tokio::time::sleep(pause(failures)).await;
+            tokio::time::sleep(pause(failures, longest)).await;
         }
     }
 
@@ -128,10 +136,10 @@ impl Outgoing {
             if reason.contains(REMOVED) {
                 self.inbox.told_removed(self.peer, reason);
             }
-            if failures == 1 || failures % 60 == 0 {
+            if failures == 1 || failures.is_multiple_of(60) {
                 warn!(self.logger, "peer refuses this member"; "reason" => reason);
             }
-        } else if failures == 1 || failures % 60 == 0 {
+        } else if failures == 1 || failures.is_multiple_of(60) {
             info!(self.logger, "peer cannot be reached"; "error" => %error, "attempts" => failures);
         } else {
             debug!(self.logger, "peer cannot be reached"; "error" => %error, "attempts" => failures);
@@ -170,8 +178,8 @@ impl Outgoing {
     }
 }
 
-fn pause(failures: u32) -> Duration {
-    let longest = PAUSE_MS_MAX.min(PAUSE_MS << failures.min(10));
+fn pause(failures: u32, longest_ms: u64) -> Duration {
+    let longest = longest_ms.min(PAUSE_MS << failures.min(10));
     Duration::from_millis(rand::random_range(longest / 2..=longest))
 }
 
@@ -201,8 +209,8 @@ mod tests {
 
     #[test]
     fn pauses_grow_and_stay_bounded() {
-        assert!(pause(1) <= Duration::from_millis(2 * PAUSE_MS));
-        assert!(pause(1000) <= Duration::from_millis(PAUSE_MS_MAX));
-        assert!(pause(1000) >= Duration::from_millis(PAUSE_MS_MAX / 2));
+        assert!(pause(1, PAUSE_MS_MAX) <= Duration::from_millis(2 * PAUSE_MS));
+        assert!(pause(1000, PAUSE_MS_MAX) <= Duration::from_millis(PAUSE_MS_MAX));
+        assert!(pause(1000, PAUSE_MS_MAX) >= Duration::from_millis(PAUSE_MS_MAX / 2));
     }
 }

@@ -1,6 +1,7 @@
 //! Receiving a snapshot: files are staged and verified, then consensus hears of it.
 
 use super::frame::{FrameError, FrameReader, put_message};
+use super::snapshot_send::STEP_TIME;
 use super::transport::Shared;
 use crate::storage::records::StateMeta;
 use crate::storage::snapshot::{Manifest, Position, Receiver, SnapshotFile, TransferError};
@@ -100,7 +101,11 @@ fn manifest_of(manifest: SnapshotManifest) -> Manifest {
 }
 
 async fn next(reader: &mut FrameReader<ReadHalf<'_>>) -> Result<Option<Body>, FrameError> {
-    Ok(reader.message::<SnapshotFrame>().await?.and_then(|frame| frame.body))
+    // A sender that vanished must not keep the next one out.
+    let silent = |_| FrameError::Silent(STEP_TIME.as_millis());
+    let frame =
+        tokio::time::timeout(STEP_TIME, reader.message::<SnapshotFrame>()).await.map_err(silent)??;
+    Ok(frame.and_then(|frame| frame.body))
 }
 
 async fn refuse(write: &mut WriteHalf<'_>, refused: String) -> Result<(), FrameError> {

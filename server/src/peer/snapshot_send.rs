@@ -25,7 +25,7 @@ const CHUNK_BYTES: usize = 256 << 10;
 const ATTEMPTS: u32 = 5;
 const ATTEMPT_PAUSE: Duration = Duration::from_secs(1);
 /// How long one chunk, or the receiver's check of the whole, may take.
-const STEP_TIME: Duration = Duration::from_secs(60);
+pub(super) const STEP_TIME: Duration = Duration::from_secs(60);
 
 /// A snapshot was not delivered.
 #[derive(Debug, Error)]
