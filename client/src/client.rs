@@ -185,8 +185,9 @@ impl Client {
         F: Fn(Connection) -> Fut,
         Fut: Future<Output = std::result::Result<tonic::Response<T>, Status>>,
     {
-        let connection = self.inner.endpoints.connection().await?;
+        let mut connection = self.inner.endpoints.connection().await?;
         let generation = connection.generation;
+        connection.patience = patience.saturating_duration_since(Instant::now());
         self.learn_after_failover(&connection);
         let outcome = tokio::time::timeout_at(patience, attempt(connection)).await;
         let error = match outcome {

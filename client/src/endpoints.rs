@@ -36,6 +36,17 @@ pub(crate) struct Connection {
     pub(crate) generation: u64,
     /// Nobody has used it before.
     pub(crate) is_first_use: bool,
+    /// How long an answer is waited for.
+    pub(crate) patience: Duration,
+}
+
+impl Connection {
+    /// When the server should give up and say so: in time for that to be heard, and at the latest
+    /// after `longest_ms`.
+    pub(crate) fn timeout_ms(&self, longest_ms: u32) -> u32 {
+        let in_time = self.patience.as_millis() * 9 / 10;
+        u32::try_from(in_time).unwrap_or(u32::MAX).clamp(1, longest_ms)
+    }
 }
 
 impl Endpoints {
@@ -71,11 +82,12 @@ impl Endpoints {
                 if list.generation == generation {
                     list.channel = Some(channel.clone());
                 }
-                Ok(Connection { channel, generation, is_first_use: true })
+                Ok(Connection { channel, generation, is_first_use: true, patience: Duration::ZERO })
             }
             Err(error) => {
                 self.give_up(generation);
-                let message = format!("cannot connect to {url}: {}. Is the server running there?", root(&error));
+                let message =
+                    format!("cannot connect to {url}: {}. Is the server running there?", root(&error));
                 Err(Error::NotProposed { code: oarlock_proto::v1::ErrorCode::Unavailable, message })
             }
         }
@@ -84,7 +96,8 @@ impl Endpoints {
     fn in_use(&self) -> Option<Connection> {
         let list = self.lock();
         let channel = list.channel.clone()?;
-        Some(Connection { channel, generation: list.generation, is_first_use: false })
+        let generation = list.generation;
+        Some(Connection { channel, generation, is_first_use: false, patience: Duration::ZERO })
     }
 
     /// A connection of its own to the next endpoint in turn, for a stream.
@@ -151,7 +164,8 @@ fn root(mut error: &dyn std::error::Error) -> &dyn std::error::Error {
 }
 
 fn endpoint(url: &str, connect_timeout: Duration) -> Result<Endpoint> {
-    let bad = || Error::Invalid { message: format!("endpoint {url:?} is not a URL such as http://127.0.0.1:2379") };
+    let bad =
+        || Error::Invalid { message: format!("endpoint {url:?} is not a URL such as http://127.0.0.1:2379") };
     let full = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
     let endpoint = Endpoint::from_shared(full).map_err(|_| bad())?;
     if endpoint.uri().host().is_none() || endpoint.uri().scheme_str() != Some("http") {

@@ -1,6 +1,7 @@
 //! Where an operation goes: through any endpoint by a call of its own, or through a session.
 
 use crate::client::Client;
+use crate::endpoints::Connection;
 use crate::error::{Error, Result};
 use crate::session::Session;
 use oarlock_proto::v1::{self, client_op::Op, kv_client::KvClient, server_item::Item};
@@ -37,12 +38,11 @@ macro_rules! write {
                     let options = request.options.get_or_insert_default();
                     options.idempotency = client.fresh_name();
                     let named = options.idempotency.is_some();
-                    if named && client.inner.options.retries {
-                        options.timeout_ms = ATTEMPT_MS;
-                    }
                     client
                         .call(named, |connection| {
-                            let request = request.clone();
+                            let mut request = request.clone();
+                            request.options.get_or_insert_default().timeout_ms =
+                                client.timeout_ms(&connection, named);
                             async move { kv(connection.channel).$method(request).await }
                         })
                         .await
@@ -66,30 +66,33 @@ impl Target {
     write!(txn, TxnRequest, TxnResponse, Txn, txn);
 
     pub(crate) async fn range(&self, mut request: v1::RangeRequest) -> Result<v1::RangeResponse> {
-        if self.repeats() {
-            request.options.get_or_insert_default().timeout_ms = ATTEMPT_MS;
-        }
         match self {
             Self::Client(client) => {
                 client
                     .call(true, |connection| {
-                        let request = request.clone();
+                        let mut request = request.clone();
+                        request.options.get_or_insert_default().timeout_ms =
+                            client.timeout_ms(&connection, true);
                         async move { kv(connection.channel).range(request).await }
                     })
                     .await
             }
-            Self::Session(session) => match session.read(Op::Range(request)).await? {
-                Item::Range(response) => Ok(response),
-                _ => Err(mismatch()),
-            },
+            Self::Session(session) => {
+                request.options.get_or_insert_default().timeout_ms = ATTEMPT_MS;
+                match session.read(Op::Range(request)).await? {
+                    Item::Range(response) => Ok(response),
+                    _ => Err(mismatch()),
+                }
+            }
         }
     }
+}
 
-    /// Whether an operation is tried again when its answer is lost.
-    fn repeats(&self) -> bool {
-        match self {
-            Self::Client(client) => client.inner.options.retries,
-            Self::Session(_) => true,
-        }
+impl Client {
+    /// When the server should give up an attempt and say so, which tells more than silence. One that
+    /// will not be repeated gets all the time there is.
+    fn timeout_ms(&self, connection: &Connection, repeatable: bool) -> u32 {
+        let repeats = repeatable && self.inner.options.retries;
+        connection.timeout_ms(if repeats { ATTEMPT_MS } else { u32::MAX })
     }
 }

@@ -1,5 +1,6 @@
 //! The task that keeps a session alive and carries its operations.
 
+use super::jeopardy;
 use super::link::{Broken, Link};
 use super::pipeline::Pipeline;
 use super::pulse::Pulse;
@@ -8,6 +9,7 @@ use crate::client::Client;
 use crate::error::{Error, Result};
 use bytes::Bytes;
 use oarlock_proto::v1::{self, client_op::Op, server_item::Item};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
@@ -32,7 +34,7 @@ pub(super) struct Driver {
     secret: Bytes,
     timeout: Duration,
     commands: mpsc::Receiver<Command>,
-    validity: watch::Sender<Validity>,
+    validity: Arc<watch::Sender<Validity>>,
     pipeline: Pipeline,
     /// Nobody holds the session any more.
     abandoned: bool,
@@ -68,11 +70,13 @@ impl Driver {
         validity: watch::Sender<Validity>,
     ) -> Self {
         let pipeline = Pipeline::new();
+        let validity = Arc::new(validity);
         Self { client, session, secret, timeout, commands, validity, pipeline, abandoned: false, close: None }
     }
 
     /// Attaches, carries, and attaches again, until the session ends.
     pub(super) async fn run(mut self) {
+        tokio::spawn(jeopardy::watch(Arc::downgrade(&self.validity), self.timeout));
         let mut turn = 0;
         loop {
             let end = match self.attach(turn).await {
@@ -86,7 +90,6 @@ impl Driver {
                 End::Lost(cause) => return self.lose(cause),
                 End::Broken => {
                     turn += 1;
-                    self.note_jeopardy();
                     if self.commands.is_closed() && self.pipeline.is_empty() {
                         return;
                     }
@@ -210,7 +213,6 @@ impl Driver {
 
     fn beat(&self, link: &Link, pulse: &mut Pulse) -> Step {
         let now = Instant::now();
-        self.note_jeopardy();
         if pulse.is_overdue(now) {
             return Err(End::Broken);
         }
@@ -231,17 +233,6 @@ impl Driver {
                 *validity = Validity::healthy(until.max(validity.until));
             }
             is_news
-        });
-    }
-
-    fn note_jeopardy(&self) {
-        let left = |validity: &Validity| validity.until.saturating_duration_since(Instant::now());
-        self.validity.send_if_modified(|validity| {
-            let shaken = validity.state == SessionState::Healthy && left(validity) < self.timeout / 3;
-            if shaken {
-                validity.state = SessionState::Jeopardy;
-            }
-            shaken
         });
     }
 }

@@ -20,6 +20,7 @@
 //! ```
 
 mod driver;
+mod jeopardy;
 mod link;
 mod pipeline;
 mod pulse;
