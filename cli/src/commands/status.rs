@@ -56,10 +56,13 @@ fn print(common: &Common, answers: &[Answer]) {
     for (endpoint, status) in answers {
         match status {
             Ok(status) => table.add_row(row(endpoint, status, newest)),
-            Err(error) => table.add_row(["?".to_owned(), endpoint.clone(), error.to_string()]),
+            Err(_) => table.add_row(["?", endpoint, "no answer"]),
         };
     }
     say!("{table}");
+    for error in answers.iter().filter_map(|(_, status)| status.as_ref().err()) {
+        eprintln!("{error}");
+    }
 }
 
 fn row(endpoint: &str, status: &StatusResponse, newest: u64) -> Vec<String> {

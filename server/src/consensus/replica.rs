@@ -54,7 +54,7 @@ impl Replica {
     pub fn new(options: Options, mut log: Box<dyn LogStore>, logger: Logger) -> Result<Self, StartError> {
         let config = start::config(&options)?;
         let (hard_state, conf) = start::check(&options, log.as_mut())?;
-        let logger = logger.new(o!("node" => options.node.get()));
+        let logger = logger.new(o!("node" => options.node.to_string()));
         let joins = conf.voters.is_empty();
         let view = LogView::new(log, hard_state.clone(), conf);
         let raw = RawNode::new(&config, view, &crate_logger(&logger))
