@@ -1,11 +1,12 @@
 //! What clients did and what came of it: the evidence that most checks judge.
 
+use bytes::Bytes;
 use oarlock_server::node::request::{Certainty, Consistency, Refusal, Request, Response, Write};
+use oarlock_state::command::Answer;
 use oarlock_state::command::{Compare, CompareOp, CompareTarget, KeyRange, KvOp, RangeReply, Txn};
 use oarlock_state::command::{Put, RangeQuery, ReplyBody, TxnReply, Update};
-use oarlock_state::command::Answer;
+use oarlock_state::tree::{Create, TreeOp};
 use oarlock_state::{Command, Query, Rejection, Reply};
-use bytes::Bytes;
 
 /// Virtual time in microseconds.
 pub type Time = u64;
@@ -153,9 +154,15 @@ pub fn numbers_written(command: &Command) -> Vec<u64> {
         }
     }
     let mut numbers = Vec::new();
-    if let Command::Txn(txn) = command {
-        collect(&txn.then, &mut numbers);
-        collect(&txn.otherwise, &mut numbers);
+    match command {
+        Command::Txn(txn) => {
+            collect(&txn.then, &mut numbers);
+            collect(&txn.otherwise, &mut numbers);
+        }
+        Command::Tree(TreeOp::Create(Create { data, .. }) | TreeOp::SetData { data, .. }) => {
+            numbers.extend(number_in(data));
+        }
+        _ => {}
     }
     numbers.sort_unstable();
     numbers.dedup();

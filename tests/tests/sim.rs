@@ -7,8 +7,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Seeds that found something once (see the track record in the README), and the first hundred.
-const REMEMBERED: [u64; 6] = [103, 107, 126, 376, 59, 227];
+/// Seeds that found something once (see the track record in the README), beyond the first hundred.
+const REMEMBERED: [u64; 4] = [107, 126, 278, 376];
 
 fn check(outcome: &Outcome) {
     if let Err(violation) = &outcome.verdict {

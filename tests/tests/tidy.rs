@@ -21,7 +21,10 @@ impl Source {
     }
 
     fn is_test(&self) -> bool {
-        self.path.contains("/tests/") || self.path.contains("/examples/") || self.path.ends_with("tests.rs") || self.path.contains("testing")
+        self.path.contains("/tests/")
+            || self.path.contains("/examples/")
+            || self.path.ends_with("tests.rs")
+            || self.path.contains("testing")
     }
 }
 
@@ -64,13 +67,15 @@ fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
 
 #[test]
 fn every_file_says_what_it_is() {
-    let silent = sources().into_iter().filter(|source| !source.text.starts_with("//!")).map(|source| source.path);
+    let silent =
+        sources().into_iter().filter(|source| !source.text.starts_with("//!")).map(|source| source.path);
     none("files without a module comment", &silent.collect::<Vec<_>>());
 }
 
 #[test]
 fn nothing_is_left_unfinished() {
-    let words = [concat!("todo", "!("), concat!("TO", "DO"), concat!("FIX", "ME"), concat!("unimplemented", "!(")];
+    let words =
+        [concat!("todo", "!("), concat!("TO", "DO"), concat!("FIX", "ME"), concat!("unimplemented", "!(")];
     let mut found = Vec::new();
     for source in sources() {
         for (number, line) in source.text.lines().enumerate() {
@@ -112,7 +117,9 @@ fn functions_fit_on_a_screen() {
                     }
                     begun = None;
                 }
-                Some((_, at, _)) if indent == at && (line.trim_end().ends_with(';') || line.contains(" }")) => {
+                Some((_, at, _))
+                    if indent == at && (line.trim_end().ends_with(';') || line.contains(" }")) =>
+                {
                     begun = None; // a declaration, or all on one line
                 }
                 _ => {}
@@ -125,9 +132,13 @@ fn functions_fit_on_a_screen() {
 #[test]
 fn every_queue_is_bounded() {
     let mut found = Vec::new();
-    for source in sources().iter().filter(|source| source.path.starts_with("server/src") && !source.is_test()) {
+    for source in sources().iter().filter(|source| source.path.starts_with("server/src") && !source.is_test())
+    {
         for (number, line) in code(source.production()) {
-            if line.contains("unbounded") || line.contains("mpsc::channel()") || line.contains("mpsc::channel::<") {
+            if line.contains("unbounded")
+                || line.contains("mpsc::channel()")
+                || line.contains("mpsc::channel::<")
+            {
                 found.push(format!("{}:{number}: {line}", source.path));
             }
         }
@@ -137,8 +148,14 @@ fn every_queue_is_bounded() {
 
 /// Which words must not be in which part of the tree.
 const LAYERS: [(&str, &[&str]); 6] = [
-    ("server/state/src/", &["oarlock_proto", "raft::", "tokio", "slog", "Instant::now", "SystemTime", "HashMap"]),
-    ("server/src/consensus/", &["crate::front", "crate::watch", "crate::session", "crate::node", "tonic", "rocksdb"]),
+    (
+        "server/state/src/",
+        &["oarlock_proto", "raft::", "tokio", "slog", "Instant::now", "SystemTime", "HashMap"],
+    ),
+    (
+        "server/src/consensus/",
+        &["crate::front", "crate::watch", "crate::session", "crate::node", "tonic", "rocksdb"],
+    ),
     ("server/src/storage/", &["crate::node", "crate::front", "oarlock_state::Command", "tonic"]),
     ("server/src/session/", &["raft::", "tokio", "oarlock_proto", "crate::node", "crate::front"]),
     ("server/src/watch/", &["raft::", "tokio", "oarlock_proto", "crate::front"]),
@@ -152,7 +169,8 @@ fn layers_know_only_what_lies_below() {
     for (part, words) in LAYERS {
         for source in all.iter().filter(|source| source.path.starts_with(part) && !source.is_test()) {
             for (number, line) in code(source.production()) {
-                let names = |word: &&&str| line.contains(**word) && (line.starts_with("use ") || line.contains("::"));
+                let names =
+                    |word: &&&str| line.contains(**word) && (line.starts_with("use ") || line.contains("::"));
                 if let Some(word) = words.iter().find(names) {
                     found.push(format!("{}:{number}: {word}: {line}", source.path));
                 }
@@ -164,7 +182,8 @@ fn layers_know_only_what_lies_below() {
 
 #[test]
 fn only_consensus_and_storage_name_the_raft_crate() {
-    let allowed = ["server/src/consensus/", "server/src/storage/", "server/src/restore.rs", "tests/", "jepsen/"];
+    let allowed =
+        ["server/src/consensus/", "server/src/storage/", "server/src/restore.rs", "tests/", "jepsen/"];
     let found: Vec<String> = sources()
         .iter()
         .filter(|source| !allowed.iter().any(|part| source.path.starts_with(part)) && !source.is_test())

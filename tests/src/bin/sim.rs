@@ -48,7 +48,9 @@ fn main() -> ExitCode {
     }
     let total = if args.minutes.is_some() { None } else { Some(end - first) };
     let bar = total.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
-    bar.set_style(ProgressStyle::with_template("{elapsed} {wide_bar} {pos} seeds {per_sec} {msg}").expect("fits"));
+    bar.set_style(
+        ProgressStyle::with_template("{elapsed} {wide_bar} {pos} seeds {per_sec} {msg}").expect("fits"),
+    );
     let (stats, failures) = run_all(&args, first, end, &bar);
     bar.finish_and_clear();
     print!("{stats}");
@@ -72,7 +74,9 @@ fn hunt(name: &str, first: u64) -> ExitCode {
     println!("| plant | what it breaks | caught by | seeds |\n| --- | --- | --- | --- |");
     for plant in wanted {
         match plants::hunt(plant, first, SEEDS_MAX) {
-            Some(caught) => println!("| {} | {} | {} | {} |", plant.name, plant.what, caught.check, caught.seeds),
+            Some(caught) => {
+                println!("| {} | {} | {} | {} |", plant.name, plant.what, caught.check, caught.seeds)
+            }
             None => {
                 escaped = true;
                 println!("| {} | {} | NOT CAUGHT | {SEEDS_MAX} |", plant.name, plant.what);

@@ -37,7 +37,8 @@ impl ElectionSafety {
         if own && (voters < 3 || votes >= 2) {
             return Ok(());
         }
-        let what = format!("member {node} leads in term {term} by {votes} durable votes, its own among them: {own}");
+        let what =
+            format!("member {node} leads in term {term} by {votes} durable votes, its own among them: {own}");
         Err(Violation::new("election_safety", what))
     }
 

@@ -37,7 +37,9 @@ fn judge(operation: &Operation, number: u64, found: &[&Execution]) -> Checked {
         Fate::Rejected(_) if found.is_empty() => "rejected by the log, which never saw it",
         // A named write may have been in the log before the attempt that was not proposed.
         Fate::NotDone(_) if succeeded => "not proposed, and the log did it",
-        Fate::NotDone(_) if !found.is_empty() && operation.attempts == 1 => "not proposed, and it is in the log",
+        Fate::NotDone(_) if !found.is_empty() && operation.attempts == 1 => {
+            "not proposed, and it is in the log"
+        }
         Fate::Done(_) | Fate::Rejected(_) | Fate::NotDone(_) | Fate::Unknown | Fate::Pending => return Ok(()),
     };
     let places: Vec<u64> = found.iter().map(|execution| execution.index).collect();
@@ -75,7 +77,16 @@ mod tests {
 
     fn answered(fate: Fate) -> Vec<Operation> {
         let request = Request::Write(Write::of(command(1)));
-        vec![Operation { number: 1, client: 1, node: 1, invoked: 0, returned: Some(1), request, attempts: 1, fate }]
+        vec![Operation {
+            number: 1,
+            client: 1,
+            node: 1,
+            invoked: 0,
+            returned: Some(1),
+            request,
+            attempts: 1,
+            fate,
+        }]
     }
 
     #[test]

@@ -6,9 +6,9 @@
 
 use super::{Checked, Violation};
 use crate::history::{Fate, Operation, numbers_written};
-use oarlock_server::node::request::Response;
-use oarlock_state::command::ReplyBody;
-use oarlock_state::{Outcome, Proposal, Rejection, Reply};
+use oarlock_server::node::request::{Request, Response};
+use oarlock_state::command::{Answer, OutcomeOf, ReplyBody};
+use oarlock_state::{Outcome, Proposal, Query, Rejection, Reply};
 use std::collections::BTreeMap;
 
 /// One proposal as the committed log executed it.
@@ -44,16 +44,46 @@ pub fn check(executions: &[Execution], history: &[Operation]) -> Checked {
             }
         }
     }
-    history.iter().try_for_each(|operation| answer_is_outcome(operation, &named))
+    history.iter().try_for_each(|operation| {
+        answer_is_outcome(operation, &named)?;
+        outcome_is_known(operation, &named)
+    })
+}
+
+/// Who asks what became of a write that was never acknowledged is told the outcome that the log had
+/// decided by then, also after the session's end.
+fn outcome_is_known(operation: &Operation, named: &BTreeMap<(u64, u64), &Execution>) -> Checked {
+    let Request::Read { query: Query::Outcome { request: OutcomeOf::Session { session, sequence } }, .. } =
+        &operation.request
+    else {
+        return Ok(());
+    };
+    let Fate::Done(Response::Answer { answer: Answer::Outcome(told), index, .. }) = &operation.fate else {
+        return Ok(());
+    };
+    let executed = named.get(&(session.get(), *sequence)).filter(|execution| execution.index <= *index);
+    let fits = match (told, executed.map(|execution| &execution.outcome)) {
+        (Some(Ok(told)), Some(Ok(first))) => is_same(&Reply { repeated: true, ..told.clone() }, first),
+        (Some(Err(_)) | None, None) => true, // a refusal has no effect, and may be forgotten
+        (_, _) => false,
+    };
+    if fits {
+        return Ok(());
+    }
+    let what =
+        format!("operation {} was told {told:?}, and the log's outcome is {executed:?}", operation.number);
+    Err(Violation::new("exactly_once", what))
 }
 
 /// Whether the log executed the proposal then, rather than remembered or refused it by its name.
 fn is_first(outcome: &Outcome) -> bool {
     match outcome {
         Ok(reply) => !reply.repeated,
-        Err(Rejection::StaleSequence { .. } | Rejection::WindowFull { .. } | Rejection::SessionNotFound { .. }) => {
-            false
-        }
+        Err(
+            Rejection::StaleSequence { .. }
+            | Rejection::WindowFull { .. }
+            | Rejection::SessionNotFound { .. },
+        ) => false,
         // A remembered refusal looks like the first one and has no effect either way.
         Err(_) => false,
     }
@@ -124,7 +154,7 @@ mod tests {
     use super::*;
     use crate::history::{put, value_of};
     use bytes::Bytes;
-    use oarlock_server::node::request::{Request, Write};
+    use oarlock_server::node::request::{Consistency, Write};
     use oarlock_state::command::TxnReply;
     use oarlock_state::{Command, Index, ProposalId, RequestId, Revision, SessionId};
 
@@ -179,6 +209,24 @@ mod tests {
         assert!(check(&[], &answered(reply(2, false))).is_err(), "answered but never executed");
         let refused = [operation(1, Fate::Rejected(Rejection::KeyEmpty))];
         assert!(check(&log, &refused).is_err());
+    }
+
+    #[test]
+    fn a_wrong_outcome_is_found() {
+        let told = |outcome| {
+            let request = OutcomeOf::Session { session: SessionId(7), sequence: 1 };
+            let query = Query::Outcome { request };
+            let answer = Answer::Outcome(outcome);
+            let fate = Fate::Done(Response::Answer { answer, revision: Revision(9), index: 9 });
+            let request = Request::Read { query, consistency: Consistency::Linearizable, timeout_ms: 0 };
+            [Operation { request, ..operation(1, fate) }]
+        };
+        let log = [execution(2, Some(name(1)), 1, false)];
+        assert!(check(&log, &told(Some(Ok(reply(2, false))))).is_ok());
+        assert!(check(&log, &told(Some(Ok(reply(3, false))))).is_err());
+        assert!(check(&log, &told(None)).is_err(), "executed and forgotten");
+        assert!(check(&[], &told(None)).is_ok());
+        assert!(check(&[], &told(Some(Ok(reply(2, false))))).is_err(), "never executed");
     }
 
     #[test]

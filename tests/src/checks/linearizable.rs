@@ -429,7 +429,10 @@ mod tests {
 
     #[test]
     fn gives_up_within_its_budget() {
-        let events: Vec<Event> = (0..40).map(|n| event(1, 100, write(n))).chain([event(101, 102, Action::Read(Some(99)))]).collect();
+        let events: Vec<Event> = (0..40)
+            .map(|n| event(1, 100, write(n)))
+            .chain([event(101, 102, Action::Read(Some(99)))])
+            .collect();
         assert_eq!(judge(&events, 10_000), Verdict::Unknown);
     }
 }

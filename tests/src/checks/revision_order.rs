@@ -74,7 +74,8 @@ fn maker<'o>(
             continue;
         }
         if let Some(first) = found {
-            let what = format!("operations {} and {} both made revision {revision}", first.number, operation.number);
+            let what =
+                format!("operations {} and {} both made revision {revision}", first.number, operation.number);
             return Err(Violation::new("revision_order", what));
         }
         if changes != *expected {
@@ -153,7 +154,9 @@ fn real_time(history: &[Operation], makers: &BTreeMap<u64, u64>) -> Checked {
 /// Every read, fresh or not, shows the state of the revision that it says.
 fn reads(history: &[Operation], model: &Model) -> Checked {
     for operation in history {
-        let (Some((query, _)), Some((reply, revision))) = (operation.range(), operation.ranged()) else { continue };
+        let (Some((query, _)), Some((reply, revision))) = (operation.range(), operation.ranged()) else {
+            continue;
+        };
         let at = if query.revision.get() == 0 { revision } else { query.revision.get() };
         let Some(expected) = model.read(query, at) else { continue };
         if *reply != expected {
@@ -173,7 +176,9 @@ mod tests {
     use crate::history::{Fate, put, value_of};
     use bytes::Bytes;
     use oarlock_server::node::request::{Request, Response, Write};
-    use oarlock_state::command::{Answer, KeyRange, KeyValue, OpResult, RangeQuery, RangeReply, ReplyBody, TxnReply};
+    use oarlock_state::command::{
+        Answer, KeyRange, KeyValue, OpResult, RangeQuery, RangeReply, ReplyBody, TxnReply,
+    };
     use oarlock_state::event::{Cause, EventKind};
     use oarlock_state::{Command, Index, Query, Reply, Revision, SessionId};
 
@@ -212,7 +217,16 @@ mod tests {
 
     fn operation(number: u64, times: (Time, Time), request: Request, response: Response) -> Operation {
         let (invoked, returned) = (times.0, Some(times.1));
-        Operation { number, client: 1, node: 1, invoked, returned, request, attempts: 1, fate: Fate::Done(response) }
+        Operation {
+            number,
+            client: 1,
+            node: 1,
+            invoked,
+            returned,
+            request,
+            attempts: 1,
+            fate: Fate::Done(response),
+        }
     }
 
     fn wrote(number: u64, revision: u64, previous: Option<KeyValue>, times: (Time, Time)) -> Operation {

@@ -62,7 +62,8 @@ fn lives(events: &[Event]) -> Result<BTreeMap<(&[u8], u64), Life>, Violation> {
                 let token = create_revision.get();
                 current.insert(key, token);
                 if lives.insert((key, token), Life { from: revision, removed: None }).is_some() {
-                    let what = format!("token {token} of key {} was given twice", String::from_utf8_lossy(key));
+                    let what =
+                        format!("token {token} of key {} was given twice", String::from_utf8_lossy(key));
                     return Err(Violation::new("token_exclusive", what));
                 }
             }
@@ -97,7 +98,16 @@ mod tests {
             owner: SessionId(1),
         });
         let (cause, session) = (Cause::Request, SessionId(0));
-        Event { keyspace: Keyspace::Kv, revision: Revision(revision), sub: 0, key: LOCK, kind, cause, session, previous: None }
+        Event {
+            keyspace: Keyspace::Kv,
+            revision: Revision(revision),
+            sub: 0,
+            key: LOCK,
+            kind,
+            cause,
+            session,
+            previous: None,
+        }
     }
 
     fn guarded(revision: u64, token: u64) -> Execution {
@@ -105,7 +115,12 @@ mod tests {
         let command = Command::Txn(put(&Bytes::from_static(b"data"), value_of(1)));
         let id = ProposalId::default();
         let proposal = Proposal { id, request: None, idempotency: None, guards, command };
-        let reply = Reply { revision: Revision(revision), index: Index(revision), repeated: false, body: ReplyBody::Done };
+        let reply = Reply {
+            revision: Revision(revision),
+            index: Index(revision),
+            repeated: false,
+            body: ReplyBody::Done,
+        };
         Execution { index: revision, proposal, outcome: Ok(reply) }
     }
 

@@ -13,7 +13,8 @@ use oarlock_server::node::request::WatchFrame;
 /// # Errors
 /// A mark that goes back, or an event below an earlier mark.
 pub fn check(watched: &Watched) -> Checked {
-    let wrong = |what: String| Err(Violation::new("watch_bookmarkable", format!("{}: {what}", watched.name())));
+    let wrong =
+        |what: String| Err(Violation::new("watch_bookmarkable", format!("{}: {what}", watched.name())));
     let mut mark = 0;
     for frame in &watched.frames {
         let through = match frame {

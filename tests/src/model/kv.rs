@@ -1,5 +1,6 @@
 //! kv as one would explain it: every key with all its versions, and transactions read aloud.
 
+use crate::watched::covers;
 use bytes::Bytes;
 use oarlock_state::command::{
     Compare, CompareOp, CompareTarget, KeyRange, KeyValue, KvOp, OpResult, Put, RangeQuery, RangeReply, Txn,
@@ -8,7 +9,6 @@ use oarlock_state::command::{
 use oarlock_state::event::{Event, EventKind};
 use oarlock_state::{Revision, SessionId};
 use std::collections::BTreeMap;
-use crate::watched::covers;
 
 /// Digits of a sequential key's number.
 const DIGITS: usize = 20;
@@ -61,7 +61,8 @@ impl Model {
     /// results that were returned: numbers of sequential keys are taken from there, if they are
     /// allowed. `Err` says why those results cannot be.
     pub fn execute(&self, txn: &Txn, at: u64, given: &TxnReply) -> Result<(TxnReply, Changes), String> {
-        let mut work = Work { model: self, at, next: at + 1, changes: Changes::new(), sequences: BTreeMap::new() };
+        let mut work =
+            Work { model: self, at, next: at + 1, changes: Changes::new(), sequences: BTreeMap::new() };
         let reply = work.txn(txn, given)?;
         Ok((reply, work.changes))
     }
@@ -146,7 +147,9 @@ impl Work<'_> {
     fn holds(&self, compare: &Compare) -> bool {
         match &compare.range {
             KeyRange::Key(key) => compares(compare, self.get(key).as_ref()),
-            KeyRange::Span { .. } => self.range(&compare.range).iter().all(|record| compares(compare, Some(record))),
+            KeyRange::Span { .. } => {
+                self.range(&compare.range).iter().all(|record| compares(compare, Some(record)))
+            }
         }
     }
 
@@ -214,7 +217,9 @@ impl Work<'_> {
         let before = self.get(key).map(|record| record.value).unwrap_or_default();
         let number = || match before.as_ref() {
             b"" => Ok(0),
-            text => std::str::from_utf8(text).ok().and_then(|text| text.parse::<i64>().ok()).ok_or("not a number"),
+            text => {
+                std::str::from_utf8(text).ok().and_then(|text| text.parse::<i64>().ok()).ok_or("not a number")
+            }
         };
         Ok(match update {
             Update::Add(by) => (number()? + by).to_string().into(),

@@ -7,7 +7,7 @@
 use super::chance::Chance;
 use bytes::Bytes;
 use oarlock_server::storage::memory::MemoryBase;
-use oarlock_server::storage::{BaseStore, VisitRecord, StorageError, StorageResult};
+use oarlock_server::storage::{BaseStore, StorageError, StorageResult, VisitRecord};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -40,12 +40,8 @@ impl Default for SimBase {
 impl SimBase {
     /// A store that durably holds these records.
     pub fn holding(records: Vec<(Bytes, Bytes)>) -> Self {
-        let parts = Parts {
-            durable: filled(&records),
-            current: filled(&records),
-            pending: Vec::new(),
-            power: None,
-        };
+        let parts =
+            Parts { durable: filled(&records), current: filled(&records), pending: Vec::new(), power: None };
         Self { parts: Arc::new(Mutex::new(parts)) }
     }
 
@@ -115,13 +111,7 @@ impl BaseStore for SimBase {
         self.lock().current.get(key)
     }
 
-    fn scan(
-        &self,
-        from: &[u8],
-        to: &[u8],
-        reverse: bool,
-        visit: &mut VisitRecord<'_>,
-    ) -> StorageResult<()> {
+    fn scan(&self, from: &[u8], to: &[u8], reverse: bool, visit: &mut VisitRecord<'_>) -> StorageResult<()> {
         self.lock().current.scan(from, to, reverse, visit)
     }
 
@@ -175,7 +165,9 @@ mod tests {
             let mut chance = Chance::new(seed);
             let after = base.after_crash(&mut chance, false);
             let keys: Vec<Bytes> = after.records().into_iter().map(|(key, _)| key).collect();
-            assert!(["a".as_bytes(), b"b", b"c"].starts_with(&keys.iter().map(|k| &k[..]).collect::<Vec<_>>()));
+            assert!(
+                ["a".as_bytes(), b"b", b"c"].starts_with(&keys.iter().map(|k| &k[..]).collect::<Vec<_>>())
+            );
             lengths.insert(keys.len());
             assert_eq!(base.after_crash(&mut chance, true).records().len(), 3);
         }

@@ -12,10 +12,10 @@ use crate::checks::session_not_early::Promise;
 use crate::history::{Fate, Operation};
 use bytes::Bytes;
 use oarlock_server::node::request::{
-    Certainty, Refusal, Request, Response, Result as Answered, WatchFrame, Write,
+    Certainty, Consistency, Refusal, Request, Response, Result as Answered, WatchFrame, Write,
 };
-use oarlock_state::command::{Guard, IdempotencyKey, OpenSession, ReplyBody, TokenScope};
-use oarlock_state::{Command, Rejection, RequestId, Revision, SessionId};
+use oarlock_state::command::{Guard, IdempotencyKey, OpenSession, OutcomeOf, ReplyBody, TokenScope};
+use oarlock_state::{Command, Query, Rejection, RequestId, Revision, SessionId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Requests that a client has under way at most.
@@ -174,7 +174,8 @@ impl Client {
         desk.closes.push(link.conn);
         // Their answers went to the connection that is gone.
         let of_link = |call: &Call| call.conn == link.conn && call.again_at.is_none();
-        let open: Vec<u64> = self.calls.iter().filter(|(_, call)| of_link(call)).map(|(tag, _)| *tag).collect();
+        let open: Vec<u64> =
+            self.calls.iter().filter(|(_, call)| of_link(call)).map(|(tag, _)| *tag).collect();
         for tag in open {
             self.conclude(desk, tag, Err(Refusal::Unknown { after_ms: 0 }));
         }
@@ -182,7 +183,8 @@ impl Client {
 
     fn repeat(&mut self, desk: &mut Desk<'_>) {
         let due = |call: &Call| call.again_at.is_some_and(|at| at <= desk.now);
-        let mut tags: Vec<u64> = self.calls.iter().filter(|(_, call)| due(call)).map(|(tag, _)| *tag).collect();
+        let mut tags: Vec<u64> =
+            self.calls.iter().filter(|(_, call)| due(call)).map(|(tag, _)| *tag).collect();
         tags.sort_unstable();
         for tag in tags {
             let Some(mut call) = self.calls.remove(&tag) else { continue };
@@ -240,8 +242,10 @@ impl Client {
         match self.kind {
             Kind::Watcher => {}
             Kind::Raw => {
-                let txn = workload::write(&mut self.chance, number, SessionId(0));
-                self.ask(desk, Request::Write(Write::of(Command::Txn(txn))), Purpose::Plain);
+                let command = workload::command(&mut self.chance, number, SessionId(0));
+                let key = || IdempotencyKey { key: number.to_string().into(), retain_ms: 600_000 };
+                let idempotency = self.chance.one_in(3).then(key);
+                self.ask(desk, Request::Write(Write { idempotency, ..Write::of(command) }), Purpose::Plain);
             }
             Kind::Session => self.begin_named(desk, number),
         }
@@ -254,24 +258,24 @@ impl Client {
             let command = Command::CloseSession { session: owner };
             return self.ask(desk, Request::Write(Write::of(command)), Purpose::Close);
         }
-        let (txn, guards, purpose) = match (&self.lock, self.chance.below(6)) {
+        let (command, guards, purpose) = match (&self.lock, self.chance.below(6)) {
             (None, 0) => {
                 let key = workload::lock(&mut self.chance);
-                (workload::acquire(&key, number, owner), Vec::new(), Purpose::Lock { key })
+                (Command::Txn(workload::acquire(&key, number, owner)), Vec::new(), Purpose::Lock { key })
             }
             (Some((key, token)), 0 | 1) => {
                 let guard = Guard { scope: TokenScope::Key(key.clone()), token: *token };
                 let txn = crate::history::put(&workload::protected(key), crate::history::value_of(number));
-                (txn, vec![guard], Purpose::Plain)
+                (Command::Txn(txn), vec![guard], Purpose::Plain)
             }
             (Some((key, token)), 2) if self.chance.one_in(3) => {
                 let guard = Guard { scope: TokenScope::Key(key.clone()), token: *token };
-                (crate::history::delete(key), vec![guard], Purpose::Unlock)
+                (Command::Txn(crate::history::delete(key)), vec![guard], Purpose::Unlock)
             }
-            _ => (workload::write(&mut self.chance, number, owner), Vec::new(), Purpose::Plain),
+            _ => (workload::command(&mut self.chance, number, owner), Vec::new(), Purpose::Plain),
         };
         let Some(request) = self.next_name() else { return };
-        let write = Write { request: Some(request), guards, ..Write::of(Command::Txn(txn)) };
+        let write = Write { request: Some(request), guards, ..Write::of(command) };
         self.ask(desk, Request::Write(write), purpose);
     }
 
@@ -295,7 +299,8 @@ impl Client {
             attempts: 1,
             fate: Fate::Pending,
         });
-        let call = Call { operation, conn: 0, sent: 0, deadline: 0, again_at: None, doubtful: false, purpose };
+        let call =
+            Call { operation, conn: 0, sent: 0, deadline: 0, again_at: None, doubtful: false, purpose };
         self.send(desk, call, request);
     }
 
@@ -416,7 +421,22 @@ impl Client {
             desk.stats.count("client: session lost");
             self.session = None;
         }
+        self.ask_outcome(desk, call.operation, &fate);
         self.follow_up(desk, &call, &fate);
+    }
+
+    /// What became of a write whose session is gone: the cluster still knows.
+    fn ask_outcome(&mut self, desk: &mut Desk<'_>, operation: usize, fate: &Fate) {
+        let Some(name) = desk.history[operation].write().and_then(|write| write.request) else { return };
+        let is_gone = self.session.as_ref().is_none_or(|session| session.id != name.session);
+        if *fate != Fate::Unknown || !is_gone || self.calls.len() >= 2 * CALLS_MAX {
+            return;
+        }
+        desk.stats.count("client: asked for an outcome");
+        let request = OutcomeOf::Session { session: name.session, sequence: name.sequence };
+        let query = Query::Outcome { request };
+        let consistency = Consistency::Linearizable;
+        self.ask(desk, Request::Read { query, consistency, timeout_ms: 0 }, Purpose::Plain);
     }
 
     fn follow_up(&mut self, desk: &mut Desk<'_>, call: &Call, fate: &Fate) {
@@ -448,7 +468,9 @@ impl Client {
                 }
             }
             (Purpose::Close, Fate::Done(_) | Fate::Unknown) => self.session = None,
-            (Purpose::Lock { key }, _) => self.lock = succeeded.map(|token| (key.clone(), token)).or(self.lock.take()),
+            (Purpose::Lock { key }, _) => {
+                self.lock = succeeded.map(|token| (key.clone(), token)).or(self.lock.take())
+            }
             (Purpose::Unlock, _) if !matches!(fate, Fate::NotDone(_)) => self.lock = None,
             (Purpose::Plain, Fate::Rejected(Rejection::Fenced { .. })) => {
                 desk.stats.count("client: fenced");

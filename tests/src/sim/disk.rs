@@ -268,7 +268,11 @@ impl Disk for SimDisk {
 
     fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
         let platter = self.lock();
-        Ok(platter.names.keys().filter_map(|path| path.strip_prefix(dir).ok().map(Path::to_path_buf)).collect())
+        Ok(platter
+            .names
+            .keys()
+            .filter_map(|path| path.strip_prefix(dir).ok().map(Path::to_path_buf))
+            .collect())
     }
 
     fn sync_dir(&self, _dir: &Path) -> io::Result<()> {

@@ -139,7 +139,8 @@ impl World {
         }
         // A member that was away when it was removed does not learn of it: somebody turns it off.
         let is_member = |id: &u64| self.members.iter().any(|member| member.node.get() == *id);
-        let former: Vec<u64> = self.nodes.keys().copied().filter(|id| !is_member(id) && self.alive(*id).is_some()).collect();
+        let former: Vec<u64> =
+            self.nodes.keys().copied().filter(|id| !is_member(id) && self.alive(*id).is_some()).collect();
         for id in former {
             self.stats.count("membership: former member turned off");
             self.stop_for_good(id);
@@ -225,7 +226,9 @@ impl World {
                     let living: Vec<Living> = living.collect();
                     checks::session_eventually::check(&living, healed, SESSION_BOUND, operation.invoked)?;
                 }
-                Fate::Pending => return Err(Violation::new("liveness", format!("no answer to {operation:?}"))),
+                Fate::Pending => {
+                    return Err(Violation::new("liveness", format!("no answer to {operation:?}")));
+                }
                 _ => {}
             }
         }

@@ -108,11 +108,13 @@ impl Ledger {
 
     /// What is missing on a disk of what a member had appended.
     pub fn lost(&self, node: u64, base: (u64, u64), entries: &[(u64, u64, u64)]) -> Option<String> {
-        let found: BTreeMap<u64, (u64, u64)> = entries.iter().map(|(i, term, hash)| (*i, (*term, *hash))).collect();
+        let found: BTreeMap<u64, (u64, u64)> =
+            entries.iter().map(|(i, term, hash)| (*i, (*term, *hash))).collect();
         let shadow = self.shadows.get(&node)?;
         let mut expected = shadow.entries.range(base.0 + 1..);
         // A torn write that was never acknowledged may replace what was appended before it.
-        let (index, entry) = expected.find(|(index, entry)| found.get(index).is_none_or(|other| other.0 < entry.0))?;
+        let (index, entry) =
+            expected.find(|(index, entry)| found.get(index).is_none_or(|other| other.0 < entry.0))?;
         Some(format!("entry {index} {entry:?} was appended, and the disk holds {:?}", found.get(index)))
     }
 
@@ -120,7 +122,14 @@ impl Ledger {
     ///
     /// # Errors
     /// Whatever the checks find.
-    pub fn applied(&mut self, node: u64, now: Time, entry: &Entry, applied: &Applied, digest: u128) -> Checked {
+    pub fn applied(
+        &mut self,
+        node: u64,
+        now: Time,
+        entry: &Entry,
+        applied: &Applied,
+        digest: u128,
+    ) -> Checked {
         let index = entry.index.get();
         self.agreement.applied(node, index, digest)?;
         self.revisions.seen(node, index, applied.revision.get())?;
@@ -128,7 +137,8 @@ impl Ledger {
             return Ok(());
         }
         if self.last_applied > 0 && index != self.last_applied + 1 {
-            let what = format!("member {node} applied {index} first, and {} was the last before", self.last_applied);
+            let what =
+                format!("member {node} applied {index} first, and {} was the last before", self.last_applied);
             return Err(Violation::new("state_agreement", what));
         }
         self.last_applied = index;

@@ -80,7 +80,14 @@ impl Network {
 
     /// Moments at which a message arrives: none, one, or two. `loose` messages may be reordered and
     /// duplicated.
-    pub fn route(&mut self, now: Time, from: Place, to: Place, loose: bool, chance: &mut Chance) -> Vec<Time> {
+    pub fn route(
+        &mut self,
+        now: Time,
+        from: Place,
+        to: Place,
+        loose: bool,
+        chance: &mut Chance,
+    ) -> Vec<Time> {
         if !self.is_open(from, to) || chance.permille(self.weather.drop_permille) {
             return Vec::new();
         }
@@ -204,7 +211,10 @@ mod tests {
     use super::*;
 
     fn reached(network: &Network, from: u64, members: &[u64]) -> usize {
-        members.iter().filter(|to| **to != from && network.is_open(Place::Node(from), Place::Node(**to))).count()
+        members
+            .iter()
+            .filter(|to| **to != from && network.is_open(Place::Node(from), Place::Node(**to)))
+            .count()
     }
 
     #[test]

@@ -200,8 +200,10 @@ impl Node {
             catch_up_entries: tuning.catch_up_entries,
             ..Options::of(NodeId(self.id))
         };
-        let replica = Replica::new(replica_options, Box::new(log), logger.clone()).map_err(|e| e.to_string())?;
-        let mut core = Core::new(options, replica, store, logger.clone()).map_err(|error| error.to_string())?;
+        let replica =
+            Replica::new(replica_options, Box::new(log), logger.clone()).map_err(|e| e.to_string())?;
+        let mut core =
+            Core::new(options, replica, store, logger.clone()).map_err(|error| error.to_string())?;
         let applies = Arc::new(Mutex::new(Vec::new()));
         let notes = applies.clone();
         core.observe(Box::new(move |entry, applied, digest| {

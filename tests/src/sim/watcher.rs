@@ -14,6 +14,7 @@ use oarlock_state::{Rejection, Revision};
 pub struct Watcher {
     number: u64,
     chance: Chance,
+    keyspace: Keyspace,
     range: KeyRange,
     current: Option<Current>,
     /// Everything up to here was delivered; zero before the first frame.
@@ -39,13 +40,15 @@ impl Watcher {
             start: Bytes::from_static(start),
             end: end.map(Bytes::from_static),
         };
+        let keyspace = if chance.one_in(4) { Keyspace::Tree } else { Keyspace::Kv };
         let range = match chance.below(4) {
+            _ if keyspace == Keyspace::Tree => span(b"/", None),
             0 => KeyRange::Key(Bytes::from_static(b"r/0")),
             1 => span(b"r/", Some(b"r0")),
             2 => span(b"e/", Some(b"e0")),
             _ => span(b"\0", None),
         };
-        Self { number, chance, range, current: None, through: 0, pause_until: 0, next_tag: 1 }
+        Self { number, chance, keyspace, range, current: None, through: 0, pause_until: 0, next_tag: 1 }
     }
 
     /// Up to where everything was delivered.
@@ -73,14 +76,14 @@ impl Watcher {
         self.next_tag += 1;
         let start = if self.through == 0 { 1 } else { self.through + 1 };
         let spec = WatchSpec {
-            keyspace: Keyspace::Kv,
+            keyspace: self.keyspace,
             range: self.range.clone(),
             start: Revision(start),
             want_previous: self.chance.one_in(3),
             no_put: false,
             no_delete: false,
             want_progress: true,
-            resync: self.chance.one_in(2),
+            resync: self.keyspace == Keyspace::Kv && self.chance.one_in(2),
         };
         desk.stats.count(if self.through == 0 { "watch: begun" } else { "watch: resumed" });
         self.current = Some(Current {

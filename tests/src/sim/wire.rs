@@ -80,7 +80,8 @@ impl World {
             Job::Checkpoint => {
                 let meta = self.nodes.get_mut(&id).and_then(super::node::Node::take_checkpoint);
                 self.stats.count("storage: checkpoints");
-                let (index, term, conf_state) = meta.map_or((0, 0, Bytes::new()), |m| (m.index, m.term, m.conf_state));
+                let (index, term, conf_state) =
+                    meta.map_or((0, 0, Bytes::new()), |m| (m.index, m.term, m.conf_state));
                 self.trace.note(format_args!("checkpoint {id} {index}"));
                 self.input(id, Input::Checkpointed { index, term, conf_state });
             }
@@ -131,7 +132,8 @@ impl World {
     fn send_snapshot(&mut self, from: Alive, to: NodeId, index: u64, message: Bytes) {
         let checkpoint = self.nodes.get(&from.node).and_then(|node| node.checkpoint.clone());
         let now = self.queue.now();
-        let arrival = self.network.stream(now, Place::Node(from.node), Place::Node(to.get()), &mut self.chance);
+        let arrival =
+            self.network.stream(now, Place::Node(from.node), Place::Node(to.get()), &mut self.chance);
         match (checkpoint.filter(|checkpoint| checkpoint.meta.index == index), arrival) {
             (Some(checkpoint), Some(at)) => {
                 let at = at + self.chance.exponential(200 * MS);

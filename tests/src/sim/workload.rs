@@ -5,7 +5,8 @@ use crate::history::{delete, put, swap, value_of};
 use bytes::Bytes;
 use oarlock_server::node::request::Consistency;
 use oarlock_state::command::{KeyRange, KvOp, Put, RangeQuery, Txn, Update};
-use oarlock_state::{Query, Revision, SessionId};
+use oarlock_state::tree::{Create, NodeKind, TreeOp};
+use oarlock_state::{Command, Query, Revision, SessionId};
 
 /// Keys that behave as registers.
 const REGISTERS: u64 = 5;
@@ -37,17 +38,55 @@ pub fn list(number: u64) -> Bytes {
 /// How many lists there are.
 pub const LISTS: u64 = OTHERS;
 
+/// A command that writes this number somewhere; with a session, some of it is ephemeral.
+pub fn command(chance: &mut Chance, number: u64, session: SessionId) -> Command {
+    if chance.one_in(6) {
+        Command::Tree(tree(chance, number, session))
+    } else {
+        Command::Txn(write(chance, number, session))
+    }
+}
+
+/// A change of the tree: two levels, few names, so that parents come and go.
+fn tree(chance: &mut Chance, number: u64, session: SessionId) -> TreeOp {
+    let parent = format!("/t{}", chance.below(3));
+    let path: Bytes = if chance.one_in(3) { parent } else { format!("{parent}/n{}", chance.below(3)) }.into();
+    match chance.below(6) {
+        0..3 => {
+            let kind = if session.get() > 0 && chance.one_in(2) {
+                NodeKind::Ephemeral(session)
+            } else {
+                NodeKind::Persistent
+            };
+            let acl = Bytes::from_static(b"open");
+            TreeOp::Create(Create {
+                path,
+                data: value_of(number),
+                acl,
+                kind,
+                sequential: chance.one_in(3),
+                want_stat: false,
+            })
+        }
+        3 | 4 => TreeOp::SetData { path, data: value_of(number), version: -1 },
+        _ => TreeOp::Delete { path, version: -1 },
+    }
+}
+
 /// A transaction that writes this number somewhere. With a session, some of it is ephemeral.
 pub fn write(chance: &mut Chance, number: u64, session: SessionId) -> Txn {
     let value = value_of(number);
     match chance.below(16) {
         0..4 => put(&register(chance), value),
         4..7 => {
-            let expected = (!chance.one_in(4)).then(|| value_of(number.saturating_sub(chance.between(1, 12))));
+            let expected =
+                (!chance.one_in(4)).then(|| value_of(number.saturating_sub(chance.between(1, 12))));
             swap(&register(chance), expected, value)
         }
         7 => delete(&register(chance)),
-        8 => both(put(&register(chance), value.clone()), put(&format!("m/{}", chance.below(3)).into(), value)),
+        8 => {
+            both(put(&register(chance), value.clone()), put(&format!("m/{}", chance.below(3)).into(), value))
+        }
         9 => update(format!("c/{}", chance.below(OTHERS)), Update::Add(1)),
         10 | 11 => append(&list(chance.below(LISTS)), number),
         12 | 13 => owned(format!("e/{}", chance.below(8)), value, session),

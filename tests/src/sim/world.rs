@@ -129,7 +129,8 @@ impl World {
 
     /// A clock of its own for a machine.
     pub fn draw_clock(&mut self) -> Clock {
-        let skew = if self.mix.knows(Fault::ClockSkew) { self.chance.between(0, 2000) as i64 - 1000 } else { 0 };
+        let skew =
+            if self.mix.knows(Fault::ClockSkew) { self.chance.between(0, 2000) as i64 - 1000 } else { 0 };
         Clock::new(skew, self.chance.below(1 << 40))
     }
 
@@ -212,7 +213,10 @@ impl World {
         match started {
             Started::Runs => self.stats.count("process: started"),
             Started::Refuses(reason) => {
-                return Err(Violation::new("starts_again", format!("member {id} refuses to start: {reason}")));
+                return Err(Violation::new(
+                    "starts_again",
+                    format!("member {id} refuses to start: {reason}"),
+                ));
             }
         }
         self.trace.note(format_args!("start {id}"));
@@ -226,7 +230,9 @@ impl World {
     /// Plans a round of a process, unless one is planned.
     pub fn plan(&mut self, alive: Alive, delay: Time) {
         let now = self.queue.now();
-        let Some(process) = self.nodes.get_mut(&alive.node).and_then(|node| node.process.as_mut()) else { return };
+        let Some(process) = self.nodes.get_mut(&alive.node).and_then(|node| node.process.as_mut()) else {
+            return;
+        };
         if !process.planned {
             process.planned = true;
             let at = (now + delay).max(process.busy_until).max(process.frozen_until);
@@ -264,7 +270,8 @@ impl World {
         }
         let now = self.queue.now();
         let Some(node) = self.nodes.get_mut(&alive.node) else { return Ok(()) };
-        let ready_at = node.process.as_ref().map_or(0, |process| process.busy_until.max(process.frozen_until));
+        let ready_at =
+            node.process.as_ref().map_or(0, |process| process.busy_until.max(process.frozen_until));
         if ready_at > now {
             self.queue.at(ready_at, Happening::Work(alive));
             return Ok(());
@@ -276,7 +283,8 @@ impl World {
                 let slow = self.slow.get(&alive.node).is_some_and(|until| *until > now);
                 let extra = if slow { self.chance.exponential(200 * MS) } else { 0 };
                 let end = now + 20 + self.chance.exponential(300) + extra;
-                if let Some(process) = self.nodes.get_mut(&alive.node).and_then(|node| node.process.as_mut()) {
+                if let Some(process) = self.nodes.get_mut(&alive.node).and_then(|node| node.process.as_mut())
+                {
                     process.busy_until = end;
                 }
                 self.queue.at(end, Happening::Release(alive));
