@@ -9,7 +9,7 @@ export CARGO_TARGET_DIR ?= $(HOME)/.cache/oarlock/target
 BIN := $(CARGO_TARGET_DIR)/release
 CARGO_FLAGS := --release --locked
 
-.PHONY: help setup build cluster stop test quick fmt lint doc sim soak bench conformance clean
+.PHONY: help setup build cluster stop test quick fmt lint doc sim soak bench clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -44,10 +44,11 @@ doc: setup ## the API documentation
 	cargo doc $(CARGO_FLAGS) --workspace --no-deps
 
 sim: setup ## two thousand fresh seeds of the simulator
-	cargo run $(CARGO_FLAGS) -p oarlock-tests --bin sim -- --count 2000
+	base=$$(date +%s); cargo run $(CARGO_FLAGS) -p oarlock-tests --bin sim -- --seeds $$base..$$((base + 2000)) --jobs 2 --keep-going
 
 soak: setup ## the simulator for hours: make soak MINUTES=240
-	cargo run $(CARGO_FLAGS) -p oarlock-tests --bin sim -- --minutes $(or $(MINUTES),120)
+	base=$$(date +%s); cargo run $(CARGO_FLAGS) -p oarlock-tests --bin sim -- --seeds $$base..$$((base + 100000000)) \
+		--minutes $(or $(MINUTES),120) --jobs 2 --keep-going
 
 bench: build ## first figures against a fresh three-node cluster
 	@./bench/first_figures.sh $(BIN)
