@@ -2,7 +2,7 @@
 
 use futures::StreamExt;
 use oarlock_proto::v1::{self, kv_client::KvClient, sessions_client::SessionsClient};
-use oarlock_tests::cluster::{Cluster, Writer, call, put, read};
+use oarlock_tests::cluster::{Cluster, Writer, call, put, read, turn};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -51,6 +51,7 @@ fn longest_gap(successes: &[Instant], from: Instant, to: Instant) -> Duration {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn leader_kills_lose_nothing_and_repeat_nothing() {
+    let _turn = turn().await;
     let kills = size("OARLOCK_E2E_KILLS", 2);
     let mut cluster = Cluster::start(3, &[]).await;
     let run = Arc::new(Run::default());
@@ -132,6 +133,7 @@ async fn a_paused_leader_answers_no_stale_read_when_it_wakes() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ephemeral_keys_go_in_time_and_never_early() {
+    let _turn = turn().await;
     let timeout = Duration::from_secs(2);
     let mut cluster = Cluster::start(3, &[]).await;
     let node = &cluster.nodes[cluster.follower().await];
@@ -170,23 +172,26 @@ async fn ephemeral_keys_go_in_time_and_never_early() {
     assert!(lived < timeout * 9 / 8 + Duration::from_secs(4), "still there after {lived:?}");
 }
 
-/// Writes numbered records, many at a time.
+/// Writes numbered records of 256 KiB, some at a time.
 async fn fill(url: &str, from: u64, to: u64) {
     let endpoint = Endpoint::from_shared(url.to_owned()).expect("our own URL is well-formed");
     let channel = endpoint.connect().await.expect("the node serves");
+    let value = bytes::Bytes::from(vec![b'x'; 256 << 10]);
     let one = |number: u64| {
         let mut kv = KvClient::new(channel.clone());
-        let key = format!("/fill/{:06}", number % 10_000).into();
-        let put = v1::PutRequest { key, value: vec![b'x'; 256].into(), ..Default::default() };
+        let key = format!("/fill/{:03}", number % 100).into();
+        let put = v1::PutRequest { key, value: value.clone(), ..Default::default() };
         async move { kv.put(put).await.expect("a put succeeds") }
     };
-    futures::stream::iter(from..to).map(one).buffer_unordered(256).count().await;
+    futures::stream::iter(from..to).map(one).buffer_unordered(16).count().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_member_far_behind_catches_up_by_snapshot_while_writes_go_on() {
-    let writes = size("OARLOCK_E2E_WRITES", 20_000);
-    let mut cluster = Cluster::start(3, &["--snapshot-count", "2000"]).await;
+    let _turn = turn().await;
+    // More than two segments of the log, so that its beginning is gone.
+    let writes = size("OARLOCK_E2E_WRITES", 700);
+    let mut cluster = Cluster::start(3, &["--snapshot-count", "10", "--overlay-bytes", "1048576"]).await;
     let behind = cluster.follower().await;
     cluster.nodes[behind].kill();
     let target = (0..3).find(|&position| position != behind).expect("two are left");
@@ -194,8 +199,26 @@ async fn a_member_far_behind_catches_up_by_snapshot_while_writes_go_on() {
     fill(&url, 0, writes).await;
     cluster.nodes[behind].start();
     let goes_on = fill(&url, writes, writes + writes / 10);
-    let ((), _) = tokio::join!(cluster.wait_ready(Duration::from_secs(60)), goes_on);
+    let ((), ()) = tokio::join!(cluster.wait_ready(Duration::from_secs(60)), goes_on);
     cluster.wait_equal_digests(Duration::from_secs(60)).await;
     let log = cluster.nodes[behind].log();
-    assert!(log.contains("snapshot"), "it caught up without a snapshot, so nothing was tested");
+    assert!(log.contains("installing a snapshot"), "it caught up without a snapshot, so nothing was tested");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_paused_follower_holds_nobody_up_and_catches_up() {
+    let cluster = Cluster::start(3, &[]).await;
+    let paused = cluster.follower().await;
+    cluster.nodes[paused].pause();
+    let serving: Vec<_> =
+        cluster.nodes.iter().filter(|node| node.name() != cluster.nodes[paused].name()).collect();
+    for number in 0..200 {
+        let begun = Instant::now();
+        put(serving[number % 2], &format!("/k/{number}"), b"v", 0).await.expect("two of three are enough");
+        assert!(begun.elapsed() < Duration::from_secs(3), "a put waited for the paused follower");
+    }
+    cluster.nodes[paused].resume();
+    cluster.wait_equal_digests(PATIENCE).await;
+    let record = read(&cluster.nodes[paused], "/k/199").await.expect("it serves again");
+    assert!(record.is_some(), "it has what was written while it stood still");
 }

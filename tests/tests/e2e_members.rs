@@ -1,7 +1,7 @@
 //! Joining, removal, restart and shutdown of real processes.
 
 use oarlock_proto::v1::{self, cluster_client::ClusterClient};
-use oarlock_tests::cluster::{Cluster, call, put, read};
+use oarlock_tests::cluster::{Cluster, Node, NodeOptions, call, put, read};
 use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -77,4 +77,59 @@ async fn a_rolling_restart_keeps_serving() {
         assert!(record.is_some(), "it has what was written while it was down");
     }
     cluster.wait_equal_digests(PATIENCE).await;
+}
+
+/// A node of its own directory that starts with another's options, changed by `change`.
+fn double(cluster: &Cluster, of: usize, change: impl FnOnce(&mut NodeOptions)) -> Node {
+    let mut options = cluster.nodes[of].options.clone();
+    options.data_dir = cluster.directory().join("double");
+    change(&mut options);
+    let mut node = Node::new(options);
+    node.start();
+    node
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_nodes_with_one_name_cannot_both_run() {
+    let cluster = Cluster::start(3, &[]).await;
+    let other_address = |options: &mut NodeOptions| (options.client_port, options.peer_port) = (1, 2);
+    for (change, words) in [(None, "already in use"), (Some(other_address), "must be the same")] {
+        let mut double = double(&cluster, 0, |options| change.into_iter().for_each(|change| change(options)));
+        let code = double.wait_exit(PATIENCE).await.expect("it ends by itself");
+        assert_ne!(code, 0);
+        let log = double.log();
+        assert!(log.to_lowercase().contains(words), "the log does not say why: {log}");
+    }
+    put(&cluster.nodes[0], "/k", b"v", 0).await.expect("the first goes on");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_with_another_token_is_refused_by_name() {
+    let mut cluster = Cluster::start(3, &[]).await;
+    cluster.nodes[0].kill();
+    let token = |options: &mut NodeOptions| {
+        options.initial_token = "other".into();
+    };
+    let stranger = double(&cluster, 0, token);
+    let deadline = Instant::now() + PATIENCE;
+    while !stranger.log().contains("see --initial-cluster and --initial-cluster-token of both") {
+        assert!(Instant::now() < deadline, "its log does not say why it is alone: {}", stranger.log());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(!stranger.is_ready().await, "it must not serve");
+    put(&cluster.nodes[1], "/k", b"v", 0).await.expect("the others go on");
+    assert!(cluster.nodes[1].log().contains("connection refused"), "the others say so, too");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_lost_its_directory_does_not_come_back_as_if_nothing_had_happened() {
+    let mut cluster = Cluster::start(3, &[]).await;
+    put(&cluster.nodes[0], "/k", b"v", 0).await.expect("a put succeeds");
+    cluster.nodes[2].kill();
+    std::fs::remove_dir_all(&cluster.nodes[2].options.data_dir).expect("the disk is lost");
+    cluster.nodes[2].start();
+    let code = cluster.nodes[2].wait_exit(PATIENCE).await.expect("it ends by itself");
+    assert_ne!(code, 0);
+    let log = cluster.nodes[2].log();
+    assert!(log.contains("add it anew"), "the log does not say what to do: {log}");
 }

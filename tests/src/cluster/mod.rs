@@ -68,6 +68,7 @@ impl Cluster {
                     peer_port: ports[count + number],
                     initial_cluster: members.join(","),
                     initial_state: "new".into(),
+                    initial_token: "e2e".into(),
                     flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
                 })
             })
@@ -173,6 +174,7 @@ impl Cluster {
             peer_port: ports[1],
             initial_cluster: known.join(","),
             initial_state: "existing".into(),
+            initial_token: "e2e".into(),
             flags: Vec::new(),
         });
         node.start();

@@ -23,6 +23,8 @@ pub struct NodeOptions {
     pub initial_cluster: String,
     /// `--initial-cluster-state`.
     pub initial_state: String,
+    /// `--initial-cluster-token`.
+    pub initial_token: String,
     /// Further flags.
     pub flags: Vec<String>,
 }
@@ -91,7 +93,7 @@ impl Node {
             ("--initial-advertise-peer-urls", &peer),
             ("--initial-cluster", &options.initial_cluster),
             ("--initial-cluster-state", &options.initial_state),
-            ("--initial-cluster-token", "e2e"),
+            ("--initial-cluster-token", &options.initial_token),
         ]
         .into_iter()
         .flat_map(|(flag, value)| [flag.to_owned(), value.to_owned()])
