@@ -44,7 +44,7 @@ fn main() -> ExitCode {
     };
     #[cfg(feature = "plant")]
     if let Some(name) = &args.plant {
-        return hunt(name, first);
+        return hunt(name, first, args.trace);
     }
     let total = if args.minutes.is_some() { None } else { Some(end - first) };
     let bar = total.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
@@ -60,7 +60,7 @@ fn main() -> ExitCode {
 
 /// Hunts planted bugs: every one must be caught.
 #[cfg(feature = "plant")]
-fn hunt(name: &str, first: u64) -> ExitCode {
+fn hunt(name: &str, first: u64, trace: bool) -> ExitCode {
     use oarlock_tests::sim::plants;
     const SEEDS_MAX: u64 = 500;
     let mut escaped = false;
@@ -73,9 +73,10 @@ fn hunt(name: &str, first: u64) -> ExitCode {
     std::panic::set_hook(Box::new(|_| {})); // a panic is a catch
     println!("| plant | what it breaks | caught by | seeds |\n| --- | --- | --- | --- |");
     for plant in wanted {
-        match plants::hunt(plant, first, SEEDS_MAX) {
+        match plants::hunt(plant, first, SEEDS_MAX, trace) {
             Some(caught) => {
-                println!("| {} | {} | {} | {} |", plant.name, plant.what, caught.check, caught.seeds)
+                println!("| {} | {} | {} | {} |", plant.name, plant.what, caught.check, caught.seeds);
+                eprintln!("{}: seed {}: {}", plant.name, first + caught.seeds - 1, caught.what);
             }
             None => {
                 escaped = true;

@@ -91,8 +91,8 @@ fn is_first(outcome: &Outcome) -> bool {
 
 fn twice(what: &str, earlier: &Execution, later: &Execution) -> Violation {
     let what = format!(
-        "{what} took effect at index {} ({:?}) and again at index {} ({:?})",
-        earlier.index, earlier.outcome, later.index, later.outcome
+        "{what} took effect at index {} ({:?}: {:?}) and again at index {} ({:?}: {:?})",
+        earlier.index, earlier.proposal, earlier.outcome, later.index, later.proposal, later.outcome
     );
     Violation::new("exactly_once", what)
 }

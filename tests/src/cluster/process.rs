@@ -94,6 +94,8 @@ impl Node {
             ("--initial-cluster", &options.initial_cluster),
             ("--initial-cluster-state", &options.initial_state),
             ("--initial-cluster-token", &options.initial_token),
+            // Small files, so that a start writes little and the log turns over often.
+            ("--log-segment-bytes", "4194304"),
         ]
         .into_iter()
         .flat_map(|(flag, value)| [flag.to_owned(), value.to_owned()])

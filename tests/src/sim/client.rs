@@ -21,6 +21,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Requests that a client has under way at most.
 const CALLS_MAX: usize = 4;
 
+/// Milliseconds for which idempotency keys are remembered: longer than clocks may jump.
+const RETAIN_MS: u64 = 3_600_000;
+
 /// What kind of client it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -227,7 +230,7 @@ impl Client {
             timeout_ms: self.chance.between(1_000, 6_000),
             principal: principal.clone(),
         });
-        let key = IdempotencyKey { key: principal.clone().into(), retain_ms: 600_000 };
+        let key = IdempotencyKey { key: principal.clone().into(), retain_ms: RETAIN_MS };
         let write = Write { idempotency: Some(key), ..Write::of(command) };
         self.ask(desk, Request::Write(write), Purpose::Open { principal });
     }
@@ -243,7 +246,7 @@ impl Client {
             Kind::Watcher => {}
             Kind::Raw => {
                 let command = workload::command(&mut self.chance, number, SessionId(0));
-                let key = || IdempotencyKey { key: number.to_string().into(), retain_ms: 600_000 };
+                let key = || IdempotencyKey { key: number.to_string().into(), retain_ms: RETAIN_MS };
                 let idempotency = self.chance.one_in(3).then(key);
                 self.ask(desk, Request::Write(Write { idempotency, ..Write::of(command) }), Purpose::Plain);
             }

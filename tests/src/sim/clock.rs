@@ -22,9 +22,10 @@ impl Clock {
         Self { skew_ppm, start_us, wall_offset_ms: 0 }
     }
 
-    /// Moves the wall clock.
-    pub fn jump(&mut self, by_ms: i64) {
-        self.wall_offset_ms += by_ms;
+    /// Moves the wall clock to this difference from the true time. Retention periods count in wall
+    /// time, so jumps stay well below them.
+    pub fn jump(&mut self, to_ms: i64) {
+        self.wall_offset_ms = to_ms;
     }
 
     /// Undoes all jumps, as a time service does in the end.

@@ -21,6 +21,8 @@ pub enum Fault {
     Blackout,
     /// A process gets no processor for a while.
     Freeze,
+    /// A process gets no ticks for a while, and everything else: its timers are starved.
+    TickStall,
     /// Some links between members are cut.
     Partition,
     /// A link holds its messages back.
@@ -59,12 +61,13 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Kill,
         Self::PowerCut,
         Self::PowerCutInWrite,
         Self::Blackout,
         Self::Freeze,
+        Self::TickStall,
         Self::Partition,
         Self::Clog,
         Self::ClientCut,

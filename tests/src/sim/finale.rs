@@ -91,7 +91,7 @@ impl World {
             node.disk.disarm();
             node.clock.settle();
             if let Some(process) = &mut node.process {
-                process.frozen_until = now;
+                (process.frozen_until, process.no_ticks_until) = (now, now);
             } else if !node.retired {
                 self.queue.after(100 * MS, Happening::Start(*id));
             }

@@ -99,6 +99,8 @@ pub struct Process {
     pub busy_until: Time,
     /// It gets no processor until then.
     pub frozen_until: Time,
+    /// It gets no ticks until then.
+    pub no_ticks_until: Time,
     /// Effects of the round that is not over yet.
     pub held: Vec<Output>,
     /// A round is planned.
@@ -215,6 +217,7 @@ impl Node {
             inbox: VecDeque::new(),
             busy_until: 0,
             frozen_until: 0,
+            no_ticks_until: 0,
             held: Vec::new(),
             planned: false,
             applies,

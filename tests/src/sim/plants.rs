@@ -33,16 +33,18 @@ pub const ALL: [Plant; 13] = [
 pub struct Catch {
     /// The check that caught it.
     pub check: &'static str,
+    /// What it saw.
+    pub what: String,
     /// Seeds that it took.
     pub seeds: u64,
 }
 
 /// Runs seeds until one catches the bug, `seeds_max` at most.
-pub fn hunt(plant: &Plant, first_seed: u64, seeds_max: u64) -> Option<Catch> {
+pub fn hunt(plant: &Plant, first_seed: u64, seeds_max: u64, print: bool) -> Option<Catch> {
     plant::set(plant.name);
     let caught = (0..seeds_max).find_map(|number| {
-        let violation = run(first_seed + number, false).verdict.err()?;
-        Some(Catch { check: violation.check, seeds: number + 1 })
+        let violation = run(first_seed + number, print).verdict.err()?;
+        Some(Catch { check: violation.check, what: violation.what, seeds: number + 1 })
     });
     plant::set("");
     caught

@@ -80,15 +80,25 @@ impl World {
             }
             Fault::PowerCutInWrite | Fault::SyncFails | Fault::DiskFull => self.disk_trouble(fault, victim),
             Fault::Freeze => self.freeze(victim),
+            Fault::TickStall => {
+                let until = self.queue.now() + self.stability() + 2 * SECOND;
+                if let Some(process) = self.nodes.get_mut(&victim).and_then(|node| node.process.as_mut()) {
+                    process.no_ticks_until = until;
+                }
+                if self.chance.one_in(2) {
+                    // Alone with its clock: it has no way to notice that it was deposed.
+                    self.isolate(victim);
+                }
+            }
             Fault::SlowSync => {
                 let until = self.queue.now() + self.stability();
                 self.slow.insert(victim, until);
             }
             Fault::Rot => self.rot(),
             Fault::ClockJump => {
-                let by = self.chance.between(0, 600_000) as i64 - 300_000;
+                let to = self.chance.between(0, 600_000) as i64 - 300_000;
                 if let Some(node) = self.nodes.get_mut(&victim) {
-                    node.clock.jump(by);
+                    node.clock.jump(to);
                 }
             }
             Fault::Partition | Fault::Clog | Fault::ClientCut => self.cut_links(fault, victim),
@@ -118,6 +128,14 @@ impl World {
             _ if self.chance.one_in(4) => node.base.arm(operations % 3),
             _ => node.disk.arm(Trouble::PowerCut { operations }),
         }
+    }
+
+    fn isolate(&mut self, victim: u64) {
+        for other in self.nodes.keys().copied().filter(|other| *other != victim) {
+            self.network.cut(Place::Node(victim), Place::Node(other));
+        }
+        let undo_after = self.stability() + 2 * SECOND;
+        self.queue.after(undo_after, Happening::Undo(Undo::Members));
     }
 
     fn freeze(&mut self, victim: u64) {

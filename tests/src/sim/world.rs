@@ -257,7 +257,10 @@ impl World {
         let now = self.queue.now();
         let node = &self.nodes[&alive.node];
         let next = node.clock.true_duration(super::node::TICK_MS * MS);
-        let frozen = node.process.as_ref().is_some_and(|process| process.frozen_until > now);
+        let frozen = node
+            .process
+            .as_ref()
+            .is_some_and(|process| process.frozen_until.max(process.no_ticks_until) > now);
         self.queue.after(next, Happening::Tick(alive));
         if !frozen {
             self.input(alive.node, Input::Tick);
