@@ -15,7 +15,8 @@ peer_port() { echo $(($(client_port "$1") + 1)); }
 join_by_comma() { local IFS=,; echo "$*"; }
 endpoints() { join_by_comma $(for n in "${names[@]}"; do echo "http://127.0.0.1:$(client_port "$n")"; done); }
 members() { join_by_comma $(for n in "${names[@]}"; do echo "$n=http://127.0.0.1:$(peer_port "$n")"; done); }
-running() { [ -f "$dir/$1.pid" ] && kill -0 "$(cat "$dir/$1.pid")" 2>/dev/null; }
+# The number may be another process's by now, or one that ended and was not yet reaped.
+running() { [ -f "$dir/$1.pid" ] && tr '\0' ' ' 2>/dev/null <"/proc/$(cat "$dir/$1.pid")/cmdline" | grep -q oarlockd; }
 
 start_node() { # name
   if running "$1"; then echo "$1 runs already (pid $(cat "$dir/$1.pid"))"; return; fi
@@ -80,6 +81,7 @@ END
     ;;
   stop)
     for name in "${names[@]}"; do stop_node "$name"; done
+    echo "Data and logs stay in $dir; remove it to begin anew."
     ;;
   status)
     for name in "${names[@]}"; do if running "$name"; then echo "$name runs"; else echo "$name is stopped"; fi; done
