@@ -78,3 +78,16 @@ pub fn table(header: &[&str]) -> comfy_table::Table {
 pub fn bytes(count: u64) -> String {
     indicatif::HumanBytes(count).to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_text_is_also_given_in_base64() {
+        let odd = KeyValue { key: "k".into(), value: vec![0xff, 0x00].into(), ..KeyValue::default() };
+        let document = record(&odd);
+        assert_eq!(document["value_base64"], "/wA=");
+        assert!(document.get("key_base64").is_none(), "text needs no second form");
+    }
+}
