@@ -39,7 +39,8 @@ impl Founding {
             .collect();
         members.sort_by_key(|member| member.node);
         let ids: Vec<NodeId> = members.iter().map(|member| member.node).collect();
-        let text: Vec<String> = ids.iter().map(|node| format!("{node}")).collect();
+        // In decimal whatever people are shown: how an id is displayed must not change clusters.
+        let text: Vec<String> = ids.iter().map(|node| node.get().to_string()).collect();
         let cluster_id = id(token, &format!("cluster {}", text.join(",")));
         Self { cluster_id, conf_state: conf::initial(&ids, &[]), members }
     }
