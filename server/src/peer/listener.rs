@@ -6,7 +6,7 @@ use super::handshake::HandshakeError;
 use super::outgoing::REMOVED;
 use super::transport::Shared;
 use bytes::BytesMut;
-use oarlock_proto::internal::peer::handshake::Purpose;
+use oarlock_proto::internal::peer::{ProbeReply, handshake::Purpose};
 use oarlock_state::NodeId;
 use slog::{Logger, debug, info, o, warn};
 use std::sync::Arc;
@@ -106,6 +106,6 @@ async fn receive(
 
 async fn answer_probe(shared: &Shared, write: &mut WriteHalf<'_>) -> Result<(), FrameError> {
     let mut out = BytesMut::new();
-    put_message(&mut out, &shared.inbox.about());
+    put_message(&mut out, &ProbeReply { heard: shared.heard(), ..shared.inbox.about() });
     Ok(write.write_all(&out).await?)
 }

@@ -101,6 +101,11 @@ impl Shared {
         }
     }
 
+    /// Ids of the members that have sent messages to this process.
+    pub(super) fn heard(&self) -> Vec<u64> {
+        self.lock_incoming().keys().map(|node| node.get()).collect()
+    }
+
     fn lock_incoming(&self) -> MutexGuard<'_, BTreeMap<NodeId, CancellationToken>> {
         self.incoming.lock().expect("no code panics while it holds the map")
     }

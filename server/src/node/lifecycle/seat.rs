@@ -85,9 +85,9 @@ impl Seat {
         })
     }
 
-    /// A founder without data is new, or it lost what it had. The others know: whoever has run says
-    /// so of itself. What it voted and acknowledged then is lost with the data, so it must not take
-    /// part under the same id.
+    /// A founder without data is new, or it lost what it had. The others know: they have heard from
+    /// whoever has run, and it has published itself in the state. What it voted and acknowledged then
+    /// is lost with the data, so it must not take part under the same id.
     async fn refuse_comeback(&self, founders: &Founders, version: &'static str) -> Result<(), StartError> {
         let local = Local { cluster_id: 0, node: NodeId(0), version };
         let own = &self.identity;
@@ -97,7 +97,7 @@ impl Seat {
         for reply in answers.into_iter().flatten().filter(founded) {
             let known = reply.members.iter().find(|member| member.node == own.member_id);
             let what = match known {
-                Some(member) if member.version.is_empty() => continue,
+                Some(member) if member.version.is_empty() && !reply.heard.contains(&own.member_id) => continue,
                 Some(_) => "has taken part in the cluster before, and its data directory is empty now",
                 None => "was removed from the cluster",
             };

@@ -73,6 +73,8 @@ impl Inbox for NodeInbox {
             cluster_id: identity.cluster_id,
             member_id: identity.node.get(),
             members: members.iter().map(member_to_proto).collect(),
+            // The transport's to say.
+            heard: Vec::new(),
         }
     }
 
