@@ -4,7 +4,8 @@ use prost::Message;
 use std::path::PathBuf;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let public = ["types", "kv", "session", "watch", "cluster"].map(|name| format!("oarlock/v1/{name}.proto"));
+    let public =
+        ["types", "kv", "session", "watch", "cluster"].map(|name| format!("oarlock/v1/{name}.proto"));
     let internal = ["log", "peer"].map(|name| format!("oarlock/internal/{name}.proto"));
     let schemas: Vec<String> = public.into_iter().chain(internal).collect();
 
@@ -12,9 +13,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
 
-    tonic_prost_build::configure()
-        .bytes(".")
-        .compile_fds(descriptors)?;
+    tonic_prost_build::configure().bytes(".").compile_fds(descriptors)?;
     for schema in &schemas {
         println!("cargo:rerun-if-changed={schema}");
     }

@@ -17,7 +17,8 @@ async fn main() -> Result<()> {
         match session.acquire("/example/leader", name.clone()).await? {
             Ok(token) => return lead(&client, &session, token).await,
             Err(holder) => {
-                let (by, since) = holder.map_or_else(Default::default, |held| (held.text().into_owned(), held.mod_revision));
+                let (by, since) = holder
+                    .map_or_else(Default::default, |held| (held.text().into_owned(), held.mod_revision));
                 println!("{by} leads; waiting");
                 wait_until_vacant(&client, since).await?;
             }

@@ -17,11 +17,18 @@ async fn main() -> Result<()> {
                 for event in events {
                     let what = if event.deleted { "removed" } else { "set" };
                     let key = String::from_utf8_lossy(&event.record.key);
-                    println!("{} {what} {key} {:?} ({:?})", event.record.mod_revision, event.record.text(), event.cause);
+                    println!(
+                        "{} {what} {key} {:?} ({:?})",
+                        event.record.mod_revision,
+                        event.record.text(),
+                        event.cause
+                    );
                 }
             }
             WatchItem::Progress { revision } => println!("up to date at {revision}"),
-            WatchItem::Resync { records, .. } => println!("history is gone; {} keys are there", records.len()),
+            WatchItem::Resync { records, .. } => {
+                println!("history is gone; {} keys are there", records.len())
+            }
         }
     }
     Ok(())

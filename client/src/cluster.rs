@@ -101,8 +101,8 @@ impl Client {
     pub async fn session_record(&self, session: u64) -> Result<Option<v1::SessionRecord>> {
         use oarlock_proto::v1::sessions_client::SessionsClient;
         let request = v1::GetSessionRequest { session, want_attached: true, options: None };
-        let answer = self
-            .call(true, |connection| async move {
+        let answer =
+            self.call(true, |connection| async move {
                 SessionsClient::new(connection.channel).get(request).await
             })
             .await;
@@ -117,8 +117,8 @@ impl Client {
     pub async fn sessions(&self, after: u64, limit: u64) -> Result<(Vec<v1::SessionRecord>, bool)> {
         use oarlock_proto::v1::sessions_client::SessionsClient;
         let request = v1::ListSessionsRequest { after, limit, options: None };
-        let answer = self
-            .call(true, |connection| async move {
+        let answer =
+            self.call(true, |connection| async move {
                 SessionsClient::new(connection.channel).list(request).await
             })
             .await?;

@@ -132,7 +132,9 @@ impl TxnOutcome {
     }
 
     fn unexpected(&self) -> Error {
-        Error::Unknown { message: format!("it happened at revision {}, but its result was not kept", self.revision) }
+        Error::Unknown {
+            message: format!("it happened at revision {}, but its result was not kept", self.revision),
+        }
     }
 }
 

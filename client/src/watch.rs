@@ -282,7 +282,8 @@ mod tests {
         let options = Client::builder();
         let inner = crate::client::Inner { endpoints: endpoints.into(), options };
         let create = v1::WatchCreate { start_revision: start, ..Default::default() };
-        let mut follower = Follower { client: Client { inner: inner.into() }, create, items: mpsc::channel(1).0 };
+        let mut follower =
+            Follower { client: Client { inner: inner.into() }, create, items: mpsc::channel(1).0 };
         for frame in frames {
             follower.item(frame).expect("not an end");
         }

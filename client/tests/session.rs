@@ -55,7 +55,8 @@ async fn a_member_without_a_quorum_is_left_before_the_session_is_in_danger() {
     let cluster = Cluster::start(2).await;
     let session = session(&cluster).await;
     session.put("a", "1").await.expect("a healthy cluster");
-    let used = cluster.faults.iter().position(|faults| faults.attached.load(SeqCst) > 0).expect("one is used");
+    let used =
+        cluster.faults.iter().position(|faults| faults.attached.load(SeqCst) > 0).expect("one is used");
     cluster.faults[used].cut_off.store(true, SeqCst);
     for _ in 0..30 {
         tokio::time::sleep(TIMEOUT / 10).await;

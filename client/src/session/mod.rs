@@ -34,8 +34,8 @@ use crate::kv::{Put, Written};
 use crate::types::{KeyValue, Token};
 use bytes::Bytes;
 use driver::{Command, Driver};
-use oarlock_proto::v1::{self, client_op::Op, server_item::Item, sessions_client::SessionsClient};
 use futures::Stream;
+use oarlock_proto::v1::{self, client_op::Op, server_item::Item, sessions_client::SessionsClient};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -102,8 +102,7 @@ impl SessionBuilder {
         let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
         let (validity, state) = watch::channel(Validity::healthy(sent + timeout));
         let deadline = self.client.inner.options.deadline;
-        let driver =
-            Driver::new(self.client, opened.session, opened.secret, timeout, receiver, validity);
+        let driver = Driver::new(self.client, opened.session, opened.secret, timeout, receiver, validity);
         tokio::spawn(driver.run());
         Ok(Session { shared: Arc::new(Shared { id: opened.session, timeout, deadline, commands, state }) })
     }
@@ -260,7 +259,9 @@ impl Session {
         };
         let deadline = self.shared.deadline;
         let late = |_| Error::Unknown {
-            message: format!("no answer within {deadline:?}; the session goes on trying. Ask for the outcome"),
+            message: format!(
+                "no answer within {deadline:?}; the session goes on trying. Ask for the outcome"
+            ),
         };
         tokio::time::timeout(deadline, work).await.map_err(late)?
     }

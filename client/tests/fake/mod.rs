@@ -88,7 +88,8 @@ impl State {
                     self.executed.push((op.id, put.key));
                     self.outcomes.insert(op.id, self.executed.len() as u64);
                 }
-                let header = v1::Header { revision: self.outcomes[&op.id], repeated, ..v1::Header::default() };
+                let header =
+                    v1::Header { revision: self.outcomes[&op.id], repeated, ..v1::Header::default() };
                 Item::Put(v1::PutResponse { header: Some(header), previous: None })
             }
             Some(Op::CloseSession(_)) => {
@@ -178,16 +179,28 @@ impl Sessions for Member {
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
 
-    async fn close(&self, _: Request<v1::CloseSessionRequest>) -> Result<Response<v1::CloseSessionResponse>, Status> {
+    async fn close(
+        &self,
+        _: Request<v1::CloseSessionRequest>,
+    ) -> Result<Response<v1::CloseSessionResponse>, Status> {
         Err(Status::unimplemented("not in this cluster"))
     }
-    async fn keep_alive(&self, _: Request<v1::KeepAliveRequest>) -> Result<Response<v1::KeepAliveResponse>, Status> {
+    async fn keep_alive(
+        &self,
+        _: Request<v1::KeepAliveRequest>,
+    ) -> Result<Response<v1::KeepAliveResponse>, Status> {
         Err(Status::unimplemented("not in this cluster"))
     }
-    async fn get(&self, _: Request<v1::GetSessionRequest>) -> Result<Response<v1::GetSessionResponse>, Status> {
+    async fn get(
+        &self,
+        _: Request<v1::GetSessionRequest>,
+    ) -> Result<Response<v1::GetSessionResponse>, Status> {
         Err(Status::unimplemented("not in this cluster"))
     }
-    async fn list(&self, _: Request<v1::ListSessionsRequest>) -> Result<Response<v1::ListSessionsResponse>, Status> {
+    async fn list(
+        &self,
+        _: Request<v1::ListSessionsRequest>,
+    ) -> Result<Response<v1::ListSessionsResponse>, Status> {
         Err(Status::unimplemented("not in this cluster"))
     }
 }

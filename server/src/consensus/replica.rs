@@ -42,7 +42,11 @@ pub struct Replica {
 /// is of use to whoever debugs; what happened is logged by us.
 fn crate_logger(logger: &Logger) -> Logger {
     let own = logger.new(o!("part" => "raft"));
-    if own.is_debug_enabled() { own } else { Logger::root(LevelFilter::new(own, Level::Warning).fuse(), o!()) }
+    if own.is_debug_enabled() {
+        own
+    } else {
+        Logger::root(LevelFilter::new(own, Level::Warning).fuse(), o!())
+    }
 }
 
 impl Replica {

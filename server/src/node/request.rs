@@ -206,7 +206,9 @@ pub enum Refusal {
     #[error(transparent)]
     Rejected(#[from] Rejection),
     /// There is no leader that this node knows of; it was not proposed.
-    #[error("no leader is known to this member at the moment; nothing was done. Retry, or ask another member")]
+    #[error(
+        "no leader is known to this member at the moment; nothing was done. Retry, or ask another member"
+    )]
     NoLeader,
     /// A queue is full; it was not proposed.
     #[error("member is busy ({queue} is full); nothing was done. Retry after a pause")]
@@ -221,7 +223,9 @@ pub enum Refusal {
         reason: String,
     },
     /// It was handed to the log, and nothing was heard of it in time.
-    #[error("no outcome within {after_ms} ms; it may have happened or may yet. Ask for the outcome, or repeat it under the same session and sequence")]
+    #[error(
+        "no outcome within {after_ms} ms; it may have happened or may yet. Ask for the outcome, or repeat it under the same session and sequence"
+    )]
     Unknown {
         /// Milliseconds waited.
         after_ms: u64,
@@ -236,7 +240,9 @@ pub enum Refusal {
     #[error("member is shutting down; nothing was done. Ask another member")]
     ShuttingDown,
     /// Disk space is below the hard watermark: only deletes, sessions and compaction are accepted.
-    #[error("member has less than {left_mib} MiB of disk left; delete keys, compact, or add space. Nothing was done")]
+    #[error(
+        "member has less than {left_mib} MiB of disk left; delete keys, compact, or add space. Nothing was done"
+    )]
     NoSpace {
         /// MiB left.
         left_mib: u64,

@@ -105,10 +105,7 @@ impl Session {
 impl Tracker {
     /// Knows the sessions of a state: id, timeout in milliseconds, touches. Each counts as seen when
     /// the tracker first looks at the clock.
-    pub fn new(
-        options: TrackerOptions,
-        sessions: impl Iterator<Item = (SessionId, u64, u64)>,
-    ) -> Self {
+    pub fn new(options: TrackerOptions, sessions: impl Iterator<Item = (SessionId, u64, u64)>) -> Self {
         let mut tracker = Self {
             options,
             sessions: BTreeMap::new(),
@@ -341,8 +338,11 @@ impl Tracker {
             && let Some(known) = self.sessions.get_mut(&session)
         {
             // Inherited until the reign is open: an earlier leader may have answered the opening.
-            known.deadline_us =
-                if reign.open_us.is_some() { fair_us + known.timeout_us } else { known.inherited_deadline_us() };
+            known.deadline_us = if reign.open_us.is_some() {
+                fair_us + known.timeout_us
+            } else {
+                known.inherited_deadline_us()
+            };
             known.guess_us = known.deadline_us;
             reign.deadlines.add(known.guess_us, session);
         }

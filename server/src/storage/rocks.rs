@@ -9,8 +9,9 @@ use super::{BaseStore, REPLACE_MEMBER, StorageError, StorageResult, VisitRecord,
 use bytes::Bytes;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
-    BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
-    Error, ErrorKind, FlushOptions, LogLevel, LruCacheOptions, Options, ReadOptions, WriteBatch, WriteOptions,
+    BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB,
+    DBCompressionType, Error, ErrorKind, FlushOptions, LogLevel, LruCacheOptions, Options, ReadOptions,
+    WriteBatch, WriteOptions,
 };
 use std::path::{Path, PathBuf};
 

@@ -166,7 +166,8 @@ impl Hub {
             return 0;
         };
         if watch.spec.keyspace == Keyspace::Tree {
-            let what = "a watch of znodes cannot be resynchronized; read them and watch from there".to_owned();
+            let what =
+                "a watch of znodes cannot be resynchronized; read them and watch from there".to_owned();
             self.end(id, Refusal::Invalid { what }, out);
             return 0;
         }

@@ -206,7 +206,10 @@ fn a_compacted_start_can_be_resynchronized() {
     let told = world.told(1);
     assert_eq!(told[0], "created 11");
     assert!(told[1].starts_with("resync 10 a0,a1,a2"), "{told:?}");
-    assert!(told.iter().any(|word| word.starts_with("resync 10") && word.ends_with("a8 last=true")), "{told:?}");
+    assert!(
+        told.iter().any(|word| word.starts_with("resync 10") && word.ends_with("a8 last=true")),
+        "{told:?}"
+    );
     assert_eq!(told.last().map(String::as_str), Some("11=a0 through 11"));
 }
 

@@ -577,7 +577,9 @@ pub enum Rejection {
         acked_up_to: u64,
     },
     /// More unacknowledged writes than the window holds.
-    #[error("sequence {sequence} is beyond the window that ends at {window_end}; acknowledge earlier outcomes first")]
+    #[error(
+        "sequence {sequence} is beyond the window that ends at {window_end}; acknowledge earlier outcomes first"
+    )]
     WindowFull {
         /// The sequence.
         sequence: u64,

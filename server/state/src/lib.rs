@@ -34,10 +34,8 @@ pub mod plant;
 pub mod tree;
 pub mod view;
 
-pub use command::{
-    Command, Entry, EntryBody, Outcome, Proposal, Query, Rejection, Reply,
-};
+pub use command::{Command, Entry, EntryBody, Outcome, Proposal, Query, Rejection, Reply};
 pub use event::{Cause, Event, EventKind};
-pub use machine::{Applied, DigestCheck, LoadError, Machine, SessionChange};
 pub use ids::{Index, NodeId, ProposalId, RequestId, Revision, SessionId, Term};
+pub use machine::{Applied, DigestCheck, LoadError, Machine, SessionChange};
 pub use view::{MemoryView, Mutation, View};

@@ -187,7 +187,8 @@ mod tests {
             assert_eq!(error.message, refusal.to_string());
             let sent = status(error.clone());
             assert_eq!((sent.code(), sent.message()), (code, error.message.as_str()));
-            let details = sent.metadata().get_bin(DETAILS).expect("always there").to_bytes().expect("encoded");
+            let details =
+                sent.metadata().get_bin(DETAILS).expect("always there").to_bytes().expect("encoded");
             assert_eq!(v1::Error::decode(details).expect("readable"), error);
         }
     }

@@ -58,7 +58,8 @@ impl Frames {
     }
 
     fn frame(&self, items: Vec<Item<Own>>) -> v1::ServerFrame {
-        let mut frame = v1::ServerFrame { items: Vec::with_capacity(items.len()), ..v1::ServerFrame::default() };
+        let mut frame =
+            v1::ServerFrame { items: Vec::with_capacity(items.len()), ..v1::ServerFrame::default() };
         for item in items {
             match item {
                 Item::Reply { tag, result } => self.reply(&mut frame, tag, result),
@@ -158,7 +159,12 @@ pub fn watch_frame(door: &Door, watches: &WatchIds, tag: u64, frame: WatchFrame)
 
 /// The end of a watch that its client wished, or that could not begin; `None` when the answer ends
 /// nothing.
-pub fn watch_reply(door: &Door, watches: &WatchIds, id: u64, result: request::Result) -> Option<v1::WatchFrame> {
+pub fn watch_reply(
+    door: &Door,
+    watches: &WatchIds,
+    id: u64,
+    result: request::Result,
+) -> Option<v1::WatchFrame> {
     let error = result.err().map(|refusal| door.error(&refusal));
     watches.answered(id, error.is_some()).then(|| convert::cancelled(id, error))
 }
@@ -172,7 +178,10 @@ mod tests {
     fn a_lost_session_is_told_apart_from_a_missing_quorum() {
         let lost = Refusal::Rejected(Rejection::SessionNotFound { session: SessionId(4) });
         assert_eq!(alive(1, Err(lost)), v1::Alive { keep_alive: 1, valid_for_ms: 0, lost: true });
-        assert_eq!(alive(2, Err(Refusal::NoLeader)), v1::Alive { keep_alive: 2, valid_for_ms: 0, lost: false });
+        assert_eq!(
+            alive(2, Err(Refusal::NoLeader)),
+            v1::Alive { keep_alive: 2, valid_for_ms: 0, lost: false }
+        );
         assert_eq!(alive(3, Ok(Response::Alive { valid_for_ms: 5 })).valid_for_ms, 5);
     }
 

@@ -45,7 +45,10 @@ impl Kv for KvService {
         Ok(Response::new(answer.signed(&self.door)))
     }
 
-    async fn delete(&self, request: Request<v1::DeleteRequest>) -> Result<Response<v1::DeleteResponse>, Status> {
+    async fn delete(
+        &self,
+        request: Request<v1::DeleteRequest>,
+    ) -> Result<Response<v1::DeleteResponse>, Status> {
         let write = write::delete(request.into_inner()).map_err(|refusal| self.door.refuse(refusal))?;
         let answer = self.door.ask(Ask::Write(write)).await.and_then(outcome::delete).map_err(status)?;
         Ok(Response::new(answer.signed(&self.door)))

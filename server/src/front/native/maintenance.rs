@@ -31,11 +31,8 @@ impl Maintenance for MaintenanceService {
         _request: Request<v1::StatusRequest>,
     ) -> Result<Response<v1::StatusResponse>, Status> {
         let node = self.door.ask(Ask::Status).await.and_then(member::status).map_err(status)?;
-        let header = v1::Header {
-            revision: node.revision.get(),
-            index: node.applied,
-            ..v1::Header::default()
-        };
+        let header =
+            v1::Header { revision: node.revision.get(), index: node.applied, ..v1::Header::default() };
         let identity = self.door.handle().identity();
         Ok(Response::new(v1::StatusResponse {
             header: Some(self.door.sign(header)),

@@ -74,7 +74,9 @@ pub fn watch_id(id: u64) -> Form<u64> {
 /// A read of one key, or of several.
 fn range_kind(ask: &Request) -> Kind {
     match ask {
-        Request::Read { query: Query::Range(query), .. } if matches!(query.range, KeyRange::Key(_)) => Kind::Point,
+        Request::Read { query: Query::Range(query), .. } if matches!(query.range, KeyRange::Key(_)) => {
+            Kind::Point
+        }
         _ => Kind::Span,
     }
 }
@@ -95,7 +97,9 @@ impl Around {
         if self.exactly_once {
             let named = write.request.is_some() || write.idempotency.is_some();
             if named {
-                return Err(invalid("exactly_once names the write by its id; leave out the names in its options"));
+                return Err(invalid(
+                    "exactly_once names the write by its id; leave out the names in its options",
+                ));
             }
             write.request = Some(name(self.id, self.caller)?);
         }
@@ -106,7 +110,9 @@ impl Around {
     fn txn(self, request: v1::TxnRequest) -> Form<Asked> {
         match write::txn(request)? {
             Request::Write(write) => self.write(Kind::Txn, write),
-            Request::Read { query: Query::ReadTxn(body), .. } if self.exactly_once || !self.guards.is_empty() => {
+            Request::Read { query: Query::ReadTxn(body), .. }
+                if self.exactly_once || !self.guards.is_empty() =>
+            {
                 self.write(Kind::Txn, Write::of(Command::Txn(body)))
             }
             ask => Ok(Asked::Node(Kind::Txn, Box::new(ask))),
@@ -130,7 +136,9 @@ impl Around {
     /// Neither guards nor a place in the session's window mean anything on this operation.
     fn plain(&self, what: &str) -> Form<()> {
         if self.exactly_once || !self.guards.is_empty() {
-            return Err(invalid(format!("{what} has no use for guards or exactly_once; they go with writes")));
+            return Err(invalid(format!(
+                "{what} has no use for guards or exactly_once; they go with writes"
+            )));
         }
         Ok(())
     }

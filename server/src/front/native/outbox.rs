@@ -76,13 +76,8 @@ enum End {
 impl<T> Outbox<T> {
     /// An empty one.
     pub fn new(limits: Limits) -> Self {
-        let queue = Queue {
-            items: VecDeque::new(),
-            reply_bytes: 0,
-            open: 0,
-            open_spans: 0,
-            end: End::NotYet,
-        };
+        let queue =
+            Queue { items: VecDeque::new(), reply_bytes: 0, open: 0, open_spans: 0, end: End::NotYet };
         Self { limits, queue: Mutex::new(queue), room: Notify::new(), sender: AtomicWaker::new() }
     }
 

@@ -109,7 +109,10 @@ impl Sessions for SessionService {
 }
 
 /// Opens a session, under the client's secret or a random one.
-pub async fn open(door: &Door, request: &v1::OpenSessionRequest) -> Result<v1::OpenSessionResponse, v1::Error> {
+pub async fn open(
+    door: &Door,
+    request: &v1::OpenSessionRequest,
+) -> Result<v1::OpenSessionResponse, v1::Error> {
     let malformed = |refusal| door.error(&refusal);
     let secret = convert::secret(&request.secret).map_err(malformed)?.unwrap_or_else(rand::random);
     let command = convert::open(request, secret).map_err(malformed)?;

@@ -46,7 +46,10 @@ fn op(id: u64, op: Op) -> v1::ClientOp {
 }
 
 /// Everything up to `count` items or a goodbye.
-async fn items(answers: &mut Streaming<v1::ServerFrame>, count: usize) -> (Vec<v1::ServerItem>, Option<v1::Error>) {
+async fn items(
+    answers: &mut Streaming<v1::ServerFrame>,
+    count: usize,
+) -> (Vec<v1::ServerItem>, Option<v1::Error>) {
     let mut items = Vec::new();
     while items.len() < count {
         let Some(frame) = answers.message().await.expect("no status") else { break };
@@ -67,7 +70,8 @@ fn code_of(item: &v1::ServerItem) -> Option<v1::ErrorCode> {
 
 #[tokio::test]
 async fn a_stream_without_a_session_is_welcomed_and_answers_pings() {
-    let (_sender, mut answers) = stream(vec![hello(vec![op(1, Op::Ping(true)), op(2, Op::Ping(true))])]).await;
+    let (_sender, mut answers) =
+        stream(vec![hello(vec![op(1, Op::Ping(true)), op(2, Op::Ping(true))])]).await;
     let first = answers.message().await.expect("no status").expect("a frame");
     let welcome = first.welcome.expect("comes first");
     assert_eq!((welcome.session, welcome.window), (0, 4096));

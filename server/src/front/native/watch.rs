@@ -60,12 +60,8 @@ fn begin(door: Arc<Door>, incoming: Streaming<v1::WatchRequest>) -> Watched {
     let outbox = Arc::new(Outbox::new(*door.limits()));
     let conn = Arc::new(door.handle().open_conn(outbox.clone()));
     let watches = Arc::new(WatchIds::new(door.limits().watches));
-    let reader = Reader {
-        door: door.clone(),
-        outbox: outbox.clone(),
-        conn: conn.clone(),
-        watches: watches.clone(),
-    };
+    let reader =
+        Reader { door: door.clone(), outbox: outbox.clone(), conn: conn.clone(), watches: watches.clone() };
     let reader = tokio::spawn(reader.run(incoming)).abort_handle();
     Watched { door, outbox, conn, watches, ready: VecDeque::new(), reader }
 }
@@ -117,8 +113,8 @@ impl Reader {
     fn create(&self, create: v1::WatchCreate) -> Result<(), Refusal> {
         let id = watch_id(create.watch_id)?;
         self.watches.begin(id)?;
-        let begun = convert::spec(create)
-            .and_then(|spec| self.conn.submit(tag(Kind::Watch, id), Ask::Watch(spec)));
+        let begun =
+            convert::spec(create).and_then(|spec| self.conn.submit(tag(Kind::Watch, id), Ask::Watch(spec)));
         if let Err(refusal) = begun {
             self.watches.end(id);
             let error = Some(self.door.error(&refusal));

@@ -32,11 +32,14 @@ impl WatchIds {
     pub fn begin(&self, id: u64) -> Form<()> {
         let mut ids = self.lock();
         if ids.len() >= self.most {
-            let what = format!("this stream has {} watches, the most it may have; use another stream", self.most);
+            let what =
+                format!("this stream has {} watches, the most it may have; use another stream", self.most);
             return Err(Refusal::Invalid { what });
         }
         if ids.contains_key(&id) {
-            return Err(invalid(format!("watch {id} exists already on this stream; choose another watch_id")));
+            return Err(invalid(format!(
+                "watch {id} exists already on this stream; choose another watch_id"
+            )));
         }
         ids.insert(id, Phase::Begun);
         Ok(())

@@ -30,7 +30,8 @@ impl Applier {
         let after = std::mem::take(&mut self.idle.after);
         let now_ms = now.wall_ms.max(self.machine.stamp_ms());
         let query = Query::Tree(TreeQuery::Idle { after, now_ms, limit: LOOKED_AT });
-        let Ok(Answer::Tree(TreeReply::Idle { nodes, resume_after })) = self.machine.read(&self.store, &query)
+        let Ok(Answer::Tree(TreeReply::Idle { nodes, resume_after })) =
+            self.machine.read(&self.store, &query)
         else {
             return;
         };

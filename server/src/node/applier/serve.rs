@@ -11,12 +11,7 @@ use oarlock_state::Query;
 use oarlock_state::command::Answer;
 
 impl Applier {
-    pub(super) fn take(
-        &mut self,
-        now: Now,
-        message: ToApplier,
-        sinks: &mut Sinks<'_>,
-    ) -> StorageResult<()> {
+    pub(super) fn take(&mut self, now: Now, message: ToApplier, sinks: &mut Sinks<'_>) -> StorageResult<()> {
         match message {
             ToApplier::Tick(now) => {
                 self.ticked = true;
@@ -158,8 +153,8 @@ impl Applier {
     /// Moves watches forward that are behind. Returns whether more could be done at once.
     pub(super) fn serve_watches(&mut self, sinks: &mut Sinks<'_>) -> bool {
         let source = StateSource { machine: &self.machine, store: &self.store };
-        let more = !self.installing
-            && self.hub.catch_up(self.options.watch_page_bytes, &source, &mut self.frames);
+        let more =
+            !self.installing && self.hub.catch_up(self.options.watch_page_bytes, &source, &mut self.frames);
         self.flush_frames(sinks.outputs);
         more
     }

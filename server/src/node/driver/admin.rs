@@ -114,7 +114,9 @@ impl Requests {
             };
             let was = asked.sent.map(|sent| sent.leader);
             settled.push(match &asked.order {
-                Order::Move(to) if *to == reign.leader || (to.get() == 0 && was != Some(reign.leader)) => asked.done(),
+                Order::Move(to) if *to == reign.leader || (to.get() == 0 && was != Some(reign.leader)) => {
+                    asked.done()
+                }
                 Order::Move(_) => {
                     let reason = format!("member {} became the leader instead", reign.leader);
                     let result = Err(Refusal::NotProposed { reason });

@@ -162,10 +162,10 @@ impl Changes {
 fn reason(refused: NotProposed) -> String {
     match refused {
         // Whoever leads next can do it.
-        NotProposed::NotLeader { .. } | NotProposed::Removed | NotProposed::Transferring { .. } => String::new(),
-        NotProposed::Full
-        | NotProposed::TooLarge { .. }
-        | NotProposed::Refused { .. } => refused.to_string(),
+        NotProposed::NotLeader { .. } | NotProposed::Removed | NotProposed::Transferring { .. } => {
+            String::new()
+        }
+        NotProposed::Full | NotProposed::TooLarge { .. } | NotProposed::Refused { .. } => refused.to_string(),
     }
 }
 

@@ -54,10 +54,12 @@ impl Sender {
         }
         let again = |sent: &&mut Sent| sent.sequence >= sequence && sent.sent_us < since_us;
         let resent = self.sent.iter_mut().filter(again);
-        resent.map(|sent| {
-            sent.sent_us = now_us;
-            *sent
-        }).collect()
+        resent
+            .map(|sent| {
+                sent.sent_us = now_us;
+                *sent
+            })
+            .collect()
     }
 
     /// The oldest, if nothing was heard of it since `since_us`: to be sent again, as a question.

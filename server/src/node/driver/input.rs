@@ -106,7 +106,8 @@ impl Driver {
     }
 
     fn disk_space(&mut self, left: u64) {
-        let (before, soft, hard) = (self.disk_left, self.options.space_soft_bytes, self.options.space_hard_bytes);
+        let (before, soft, hard) =
+            (self.disk_left, self.options.space_soft_bytes, self.options.space_hard_bytes);
         self.disk_left = left;
         let level = |left: u64| (left < soft, left < hard);
         if level(left) != level(before) {
@@ -240,7 +241,8 @@ impl Driver {
     }
 
     fn deadline(&self, now: Now, timeout_ms: u32) -> (u64, u64) {
-        let timeout_ms = if timeout_ms == 0 { self.options.request_timeout_ms } else { u64::from(timeout_ms) };
+        let timeout_ms =
+            if timeout_ms == 0 { self.options.request_timeout_ms } else { u64::from(timeout_ms) };
         (now.mono_us + timeout_ms * 1_000, timeout_ms)
     }
 

@@ -1,19 +1,17 @@
 //! Messages of other members, and messages to them.
 
+use super::Driver;
 use super::admin::{Order, Settled};
 use super::changes::Answer;
 use super::forward::{Admission, Sent};
 use super::rounds::{Asker, Waiting};
-use super::Driver;
-use crate::log_format::{
-    membership_from_proto, membership_to_proto, proposal_from_proto, proposal_to_proto,
-};
+use crate::log_format::{membership_from_proto, membership_to_proto, proposal_from_proto, proposal_to_proto};
 use crate::node::exchange::{KeepAliveBatch, ToApplier};
 use crate::node::io::Now;
 use oarlock_proto::internal::peer as pb;
+use oarlock_proto::internal::peer::Envelope;
 use oarlock_proto::internal::peer::admin_forward::What;
 use oarlock_proto::internal::peer::envelope::Body;
-use oarlock_proto::internal::peer::Envelope;
 use oarlock_state::limits::SESSIONS_PER_ENTRY_MAX;
 use oarlock_state::{NodeId, Proposal, SessionId};
 
@@ -74,9 +72,11 @@ impl Driver {
             Some(Admission::WrongTerm) | None => 0,
         };
         let repeats = expected > forward.sequence;
-        let ids = if repeats { Vec::new() } else { forward.proposals.iter().filter_map(|one| one.id).collect() };
+        let ids =
+            if repeats { Vec::new() } else { forward.proposals.iter().filter_map(|one| one.id).collect() };
         let reason = if expected == 0 { "this member does not lead in that term" } else { "not its turn" };
-        let refused = pb::ForwardRefused { ids, reason: reason.to_owned(), term: forward.term, boot, expected };
+        let refused =
+            pb::ForwardRefused { ids, reason: reason.to_owned(), term: forward.term, boot, expected };
         self.mail.push((from, Body::ForwardRefused(refused)));
     }
 
@@ -125,12 +125,7 @@ impl Driver {
         self.mail.push((self.reign.leader, Body::Forward(forward)));
     }
 
-    fn read_index_asked(
-        &mut self,
-        now: Now,
-        from: NodeId,
-        context: u64,
-    ) {
+    fn read_index_asked(&mut self, now: Now, from: NodeId, context: u64) {
         if !self.leads() {
             self.answer_read_index(from, context, None);
             return;
@@ -141,12 +136,7 @@ impl Driver {
         self.rounds.ask(Waiting { asker, deadline_us, timeout_ms });
     }
 
-    pub(super) fn answer_read_index(
-        &mut self,
-        to: NodeId,
-        context: u64,
-        index: Option<u64>,
-    ) {
+    pub(super) fn answer_read_index(&mut self, to: NodeId, context: u64, index: Option<u64>) {
         let (index, refused) = (index.unwrap_or(0), index.is_none());
         self.mail.push((to, Body::ReadIndexReply(pb::ReadIndexReply { context, index, refused })));
     }
@@ -198,9 +188,9 @@ impl Driver {
     fn ordered(&mut self, from: NodeId, admin: pb::AdminForward, to_applier: &mut Vec<ToApplier>) {
         let request = admin.request;
         let order = match admin.what {
-            Some(What::Change(change)) => membership_from_proto(change)
-                .map(Order::Change)
-                .map_err(|error| error.to_string()),
+            Some(What::Change(change)) => {
+                membership_from_proto(change).map(Order::Change).map_err(|error| error.to_string())
+            }
             Some(What::MoveLeaderTo(to)) => Ok(Order::Move(NodeId(to))),
             None => Err("of a kind that this version of the leader does not know".to_owned()),
         };

@@ -36,8 +36,8 @@ use bytes::Bytes;
 use changes::Changes;
 use duties::Stopping;
 use forward::{Receiver, Sender};
-use oarlock_proto::internal::peer::envelope::Body;
 use oarlock_proto::internal::peer::Envelope;
+use oarlock_proto::internal::peer::envelope::Body;
 use oarlock_state::command::Member;
 use oarlock_state::{Command, NodeId};
 use relay::Relay;
@@ -201,8 +201,16 @@ impl Driver {
         let Some(ready) = self.replica.ready()? else {
             return Ok(false);
         };
-        let Ready { send_now, send_snapshots, reads, failed_reads, want_snapshot, install, committed, ticket } =
-            ready;
+        let Ready {
+            send_now,
+            send_snapshots,
+            reads,
+            failed_reads,
+            want_snapshot,
+            install,
+            committed,
+            ticket,
+        } = ready;
         self.post(outputs);
         send(send_now, send_snapshots, outputs);
         if !committed.is_empty() {
@@ -299,8 +307,10 @@ fn send(messages: Vec<(NodeId, Bytes)>, snapshots: Vec<SendSnapshot>, outputs: &
         let envelope = Envelope { body: Some(Body::Raft(message)) };
         Output::Send { to, envelope }
     }));
-    outputs.extend(snapshots.into_iter().map(|SendSnapshot { to, index, message }| {
-        Output::SendSnapshot { to, index, message }
+    outputs.extend(snapshots.into_iter().map(|SendSnapshot { to, index, message }| Output::SendSnapshot {
+        to,
+        index,
+        message,
     }));
 }
 

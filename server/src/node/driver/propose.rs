@@ -60,8 +60,7 @@ impl Driver {
         let bytes_max = self.options.batch_bytes_max;
         let id = ProposalId { node: self.options.node, boot: OWN_BUSINESS, count: now.mono_us };
         let own = self.own.len().min(OWN_PER_ENTRY);
-        let mut batch: Vec<Proposal> =
-            self.own.drain(..own).map(|command| unnamed(id, command)).collect();
+        let mut batch: Vec<Proposal> = self.own.drain(..own).map(|command| unnamed(id, command)).collect();
         let (mut relayed, mut relayed_bytes) = (Vec::new(), 0);
         if !self.one_by_one || batch.is_empty() {
             let most = if self.one_by_one { 0 } else { bytes_max };
@@ -109,7 +108,10 @@ impl Driver {
         for proposal in batch.into_iter().rev() {
             self.own.push_front(proposal.command);
         }
-        if found && parts.local == 1 && let Some(count) = self.writes.reject_first() {
+        if found
+            && parts.local == 1
+            && let Some(count) = self.writes.reject_first()
+        {
             let refusal = Refusal::Invalid { what: refused.to_string() };
             to_applier.push(ToApplier::GiveUp { count, refusal });
         }

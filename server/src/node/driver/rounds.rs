@@ -13,20 +13,11 @@ use oarlock_state::{NodeId, Query};
 #[derive(Clone, Debug)]
 pub(super) enum Asker {
     /// A read of this node.
-    Read {
-        origin: Origin,
-        query: Query,
-    },
+    Read { origin: Origin, query: Query },
     /// The members after a change of them.
-    Members {
-        origin: Origin,
-        added: NodeId,
-    },
+    Members { origin: Origin, added: NodeId },
     /// A follower, with its own context.
-    Peer {
-        node: NodeId,
-        context: u64,
-    },
+    Peer { node: NodeId, context: u64 },
 }
 
 #[derive(Clone, Debug)]
@@ -137,7 +128,9 @@ impl Rounds {
 
     /// Gives up a round that was begun before `since_us` or under another reign.
     pub(super) fn give_up(&mut self, reign: Reign, since_us: u64) {
-        if let Some(flight) = self.flight.take_if(|flight| flight.reign != reign || flight.began_us < since_us) {
+        if let Some(flight) =
+            self.flight.take_if(|flight| flight.reign != reign || flight.began_us < since_us)
+        {
             self.again(flight);
         }
     }

@@ -97,7 +97,9 @@ impl Seat {
         for reply in answers.into_iter().flatten().filter(founded) {
             let known = reply.members.iter().find(|member| member.node == own.member_id);
             let what = match known {
-                Some(member) if member.version.is_empty() && !reply.heard.contains(&own.member_id) => continue,
+                Some(member) if member.version.is_empty() && !reply.heard.contains(&own.member_id) => {
+                    continue;
+                }
                 Some(_) => "has taken part in the cluster before, and its data directory is empty now",
                 None => "was removed from the cluster",
             };

@@ -264,8 +264,7 @@ impl Cluster {
 
     /// Opens a session.
     pub(crate) fn open_session(&mut self, id: u64, timeout_ms: u64) -> SessionId {
-        let open =
-            OpenSession { id: SessionId(0), secret: [7; 16], timeout_ms, principal: String::new() };
+        let open = OpenSession { id: SessionId(0), secret: [7; 16], timeout_ms, principal: String::new() };
         match self.write(id, Command::OpenSession(open)) {
             Some(Ok(Response::Written(reply))) => match reply.body {
                 ReplyBody::SessionOpened { session, .. } => session,
@@ -347,11 +346,14 @@ impl Cluster {
                 Output::Checkpoint => {
                     let (base, machine) = copy_of(&*node.base);
                     node.checkpoint = Some(base);
-                    node.core.input(now, Input::Checkpointed {
-                        index: machine.applied().get(),
-                        term: machine.applied_term().get(),
-                        conf_state: machine.conf_state().clone(),
-                    });
+                    node.core.input(
+                        now,
+                        Input::Checkpointed {
+                            index: machine.applied().get(),
+                            term: machine.applied_term().get(),
+                            conf_state: machine.conf_state().clone(),
+                        },
+                    );
                 }
                 Output::SendSnapshot { to, index, message } => {
                     let files = node.checkpoint.clone().expect("it was offered");

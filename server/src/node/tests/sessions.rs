@@ -122,8 +122,7 @@ fn many_sessions_share_entries() {
     let sessions: Vec<SessionId> = (0..200).map(|_| cluster.open_session(1, TIMEOUT_MS)).collect();
     cluster.run_ms(TIMEOUT_MS / 2);
     let before = cluster.nodes[&1].log.syncs();
-    let origins: Vec<_> =
-        sessions.iter().map(|session| cluster.ask(1, 5, keep_alive(*session))).collect();
+    let origins: Vec<_> = sessions.iter().map(|session| cluster.ask(1, 5, keep_alive(*session))).collect();
     cluster.settle();
     assert!(cluster.nodes[&1].log.syncs() <= before + 2);
     for origin in origins {

@@ -25,9 +25,9 @@ fn an_event_comes_before_the_reply_that_reveals_it() {
         let write = cluster.ask(id, 7, Request::Write(Write::of(put("a", "1"))));
         cluster.settle();
         let seen = &cluster.nodes[&id].seen;
-        let event = seen.iter().position(|seen| {
-            matches!(seen, Seen::Frame(to, WatchFrame::Events { .. }) if *to == watch)
-        });
+        let event = seen
+            .iter()
+            .position(|seen| matches!(seen, Seen::Frame(to, WatchFrame::Events { .. }) if *to == watch));
         let reply = seen.iter().position(|seen| matches!(seen, Seen::Reply(to, _) if *to == write));
         assert!(event.expect("delivered") < reply.expect("answered"), "at {id}");
     }

@@ -3,7 +3,7 @@
 use super::cluster::{Cluster, Seen, put, refusal};
 use crate::node::io::Input;
 use crate::node::request::{Certainty, Origin, Refusal, Request, Response, Write};
-use oarlock_state::{Command, RequestId, Reply};
+use oarlock_state::{Command, Reply, RequestId};
 
 fn written(result: Option<crate::node::request::Result>) -> Reply {
     match result {
@@ -24,9 +24,8 @@ fn one_node_writes_and_reads() {
 fn what_comes_in_together_shares_one_entry_and_one_sync() {
     let mut cluster = Cluster::new(1);
     let before = cluster.nodes[&1].log.syncs();
-    let origins: Vec<Origin> = (0..50)
-        .map(|n| cluster.ask(1, 1, Request::Write(Write::of(put("a", &n.to_string())))))
-        .collect();
+    let origins: Vec<Origin> =
+        (0..50).map(|n| cluster.ask(1, 1, Request::Write(Write::of(put("a", &n.to_string()))))).collect();
     cluster.settle();
     assert_eq!(cluster.nodes[&1].log.syncs(), before + 1);
     let indexes: Vec<u64> =

@@ -22,7 +22,9 @@ pub fn key(key: Bytes) -> Form<Bytes> {
 pub fn value(value: Bytes) -> Form<Bytes> {
     if value.len() > VALUE_BYTES_MAX {
         let size = value.len();
-        return Err(invalid(format!("the value has {size} bytes, and at most {VALUE_BYTES_MAX} are allowed")));
+        return Err(invalid(format!(
+            "the value has {size} bytes, and at most {VALUE_BYTES_MAX} are allowed"
+        )));
     }
     Ok(value)
 }
@@ -51,7 +53,9 @@ pub fn range(range: Option<v1::KeyRange>) -> Form<KeyRange> {
 fn bounded_key(key: Bytes, field: &str) -> Form<Bytes> {
     if key.len() > KEY_BYTES_MAX {
         let size = key.len();
-        return Err(invalid(format!("the {field} has {size} bytes, and at most {KEY_BYTES_MAX} are allowed")));
+        return Err(invalid(format!(
+            "the {field} has {size} bytes, and at most {KEY_BYTES_MAX} are allowed"
+        )));
     }
     Ok(key)
 }

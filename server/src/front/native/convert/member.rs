@@ -72,9 +72,7 @@ pub fn members(list: Vec<Member>) -> Vec<v1::Member> {
 pub fn list(response: Response) -> Out<v1::ListMembersResponse> {
     let (header, answer) = answer(response, "a list of members")?;
     match answer {
-        Answer::Members(list) => {
-            Ok(v1::ListMembersResponse { header: Some(header), members: members(list) })
-        }
+        Answer::Members(list) => Ok(v1::ListMembersResponse { header: Some(header), members: members(list) }),
         _ => Err(errors::internal("a list of members was answered with something else")),
     }
 }

@@ -3,12 +3,12 @@
 //! The operation is known here and the answer's kind follows from it. Another kind would be a
 //! fault of the server; it is reported as `INTERNAL` and not guessed around.
 
-use crate::front::native::errors;
 use super::{key, range, txn};
+use crate::front::native::errors;
 use crate::node::request::Response;
 use oarlock_proto::v1;
-use oarlock_state::command::{Answer, OpResult, Outcome, ReplyBody, TxnReply};
 use oarlock_state::Reply;
+use oarlock_state::command::{Answer, OpResult, Outcome, ReplyBody, TxnReply};
 
 /// A converted answer, or the error that is sent in its place.
 pub type Out<T> = Result<T, v1::Error>;
@@ -49,7 +49,9 @@ pub fn delete(response: Response) -> Out<v1::DeleteResponse> {
     let (deleted, previous) = match reply.results.pop() {
         Some(OpResult::Delete { deleted, previous }) => (deleted, key::records(previous)),
         None => (0, Vec::new()),
-        Some(_) => return Err(errors::internal("a delete was answered with the result of another operation")),
+        Some(_) => {
+            return Err(errors::internal("a delete was answered with the result of another operation"));
+        }
     };
     Ok(v1::DeleteResponse { header: Some(header), deleted, previous })
 }

@@ -20,7 +20,9 @@ pub fn secret(bytes: &[u8]) -> Form<Option<[u8; SECRET_BYTES]>> {
     }
     let size = bytes.len();
     bytes.try_into().map(Some).map_err(|_| {
-        invalid(format!("the secret has {size} bytes; it must have {SECRET_BYTES}, or none to have one drawn"))
+        invalid(format!(
+            "the secret has {size} bytes; it must have {SECRET_BYTES}, or none to have one drawn"
+        ))
     })
 }
 

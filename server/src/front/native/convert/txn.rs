@@ -3,9 +3,7 @@
 use super::{Form, invalid, key, known, range, write};
 use oarlock_proto::v1;
 use oarlock_state::Revision;
-use oarlock_state::command::{
-    Compare, CompareOp, CompareTarget, KvOp, OpResult, Txn, TxnReply, Update,
-};
+use oarlock_state::command::{Compare, CompareOp, CompareTarget, KvOp, OpResult, Txn, TxnReply, Update};
 use oarlock_state::limits::{PROPOSAL_BYTES_MAX, TXN_DEPTH_MAX, TXN_OPS_MAX};
 
 /// What a transaction has used of its bounds.
@@ -134,19 +132,14 @@ pub fn reads_only(txn: &Txn) -> bool {
 
 /// A transaction's results, outwards.
 pub fn reply(reply: TxnReply) -> v1::TxnResult {
-    v1::TxnResult {
-        succeeded: reply.succeeded,
-        results: reply.results.into_iter().map(result).collect(),
-    }
+    v1::TxnResult { succeeded: reply.succeeded, results: reply.results.into_iter().map(result).collect() }
 }
 
 fn result(result: OpResult) -> v1::OpResult {
     use v1::op_result::Result as Out;
     let result = match result {
         OpResult::Range(read) => Out::Range(range::result(read)),
-        OpResult::Put { previous } => {
-            Out::Put(v1::op_result::Put { previous: previous.map(key::record) })
-        }
+        OpResult::Put { previous } => Out::Put(v1::op_result::Put { previous: previous.map(key::record) }),
         OpResult::Delete { deleted, previous } => {
             Out::Delete(v1::op_result::Delete { deleted, previous: key::records(previous) })
         }

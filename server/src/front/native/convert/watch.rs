@@ -37,11 +37,9 @@ pub fn frame(
             Kind::Events(Events { events: events(list, previous), through_revision: through.get() })
         }
         WatchFrame::Progress { through } => Kind::Progress(Progress { through_revision: through.get() }),
-        WatchFrame::Resync { revision, records, last } => Kind::Resync(ResyncFrame {
-            revision: revision.get(),
-            records: key::records(records),
-            last,
-        }),
+        WatchFrame::Resync { revision, records, last } => {
+            Kind::Resync(ResyncFrame { revision: revision.get(), records: key::records(records), last })
+        }
         WatchFrame::Cancelled(reason) => Kind::Cancelled(Cancelled { error: Some(refused(reason)) }),
     };
     v1::WatchFrame { watch_id, kind: Some(kind) }

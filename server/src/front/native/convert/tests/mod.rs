@@ -163,11 +163,8 @@ fn an_answer_of_another_kind_is_a_fault_and_not_a_guess() {
     let error = outcome::put(Response::Written(reply)).expect_err("not a put's answer");
     assert_eq!(error.code(), v1::ErrorCode::Internal);
     assert_eq!(error.certainty(), v1::Certainty::Unknown);
-    let answer = Response::Answer {
-        answer: Answer::Range(RangeReply::default()),
-        revision: Revision(2),
-        index: 3,
-    };
+    let answer =
+        Response::Answer { answer: Answer::Range(RangeReply::default()), revision: Revision(2), index: 3 };
     assert!(outcome::check_token(answer.clone()).is_err());
     let header = outcome::range(answer).expect("a range's answer").header.expect("always there");
     assert_eq!((header.revision, header.index), (2, 3));

@@ -60,7 +60,9 @@ pub fn op(op: &KvOp) -> v1::Op {
             Op::Delete(v1::DeleteRequest { range: range(keys), want_previous: *want_previous, options: None })
         }
         KvOp::Txn(inner) => Op::Txn(txn(inner)),
-        KvOp::Update { key, update: how } => Op::Update(v1::Update { key: key.clone(), how: Some(update(how)) }),
+        KvOp::Update { key, update: how } => {
+            Op::Update(v1::Update { key: key.clone(), how: Some(update(how)) })
+        }
         KvOp::PutSequential { prefix, value, owner } => Op::PutSequential(v1::PutSequential {
             prefix: prefix.clone(),
             value: value.clone(),
@@ -129,11 +131,9 @@ pub fn txn_reply(reply: v1::TxnResult) -> TxnReply {
 fn result(result: v1::OpResult) -> OpResult {
     use v1::op_result::Result as Kind;
     match result.result.expect("every result is set") {
-        Kind::Range(read) => OpResult::Range(RangeReply {
-            records: records(read.records),
-            more: read.more,
-            count: read.count,
-        }),
+        Kind::Range(read) => {
+            OpResult::Range(RangeReply { records: records(read.records), more: read.more, count: read.count })
+        }
         Kind::Put(put) => OpResult::Put { previous: put.previous.map(record) },
         Kind::Delete(delete) => {
             OpResult::Delete { deleted: delete.deleted, previous: records(delete.previous) }
