@@ -7,7 +7,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let public =
         ["types", "kv", "session", "watch", "cluster"].map(|name| format!("oarlock/v1/{name}.proto"));
     let internal = ["log", "peer"].map(|name| format!("oarlock/internal/{name}.proto"));
-    let schemas: Vec<String> = public.into_iter().chain(internal).collect();
+    let etcd = [
+        "header", "mvccpb", "authpb", "kv", "watch", "lease", "cluster", "maintenance", "auth", "v3lockpb",
+        "v3electionpb",
+    ]
+    .map(|name| format!("etcd/{name}.proto"));
+    let schemas: Vec<String> = public.into_iter().chain(internal).chain(etcd).collect();
 
     let descriptors = protox::compile(&schemas, ["."])?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);

@@ -16,6 +16,30 @@ pub mod v1 {
     tonic::include_proto!("oarlock.v1");
 }
 
+/// etcd's v3 API, written from its wire facts. Packages are etcd's own.
+pub mod etcd {
+    /// Records and events.
+    pub mod mvccpb {
+        tonic::include_proto!("mvccpb");
+    }
+    /// Permissions.
+    pub mod authpb {
+        tonic::include_proto!("authpb");
+    }
+    /// The services KV, Watch, Lease, Cluster, Maintenance and Auth.
+    pub mod etcdserverpb {
+        tonic::include_proto!("etcdserverpb");
+    }
+    /// The service Lock.
+    pub mod v3lockpb {
+        tonic::include_proto!("v3lockpb");
+    }
+    /// The service Election.
+    pub mod v3electionpb {
+        tonic::include_proto!("v3electionpb");
+    }
+}
+
 /// Formats that no client sees.
 pub mod internal {
     /// What the log holds.
