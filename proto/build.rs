@@ -8,7 +8,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ["types", "kv", "session", "watch", "cluster"].map(|name| format!("oarlock/v1/{name}.proto"));
     let internal = ["log", "peer"].map(|name| format!("oarlock/internal/{name}.proto"));
     let etcd = [
-        "header", "mvccpb", "authpb", "kv", "watch", "lease", "cluster", "maintenance", "auth", "v3lockpb",
+        "header",
+        "mvccpb",
+        "authpb",
+        "kv",
+        "watch",
+        "lease",
+        "cluster",
+        "maintenance",
+        "auth",
+        "v3lockpb",
         "v3electionpb",
     ]
     .map(|name| format!("etcd/{name}.proto"));

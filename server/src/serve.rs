@@ -4,7 +4,7 @@ use crate::config::{Config, Url};
 use crate::front::listener::PortOptions;
 use crate::front::native::door::{Door, Limits};
 use crate::front::native::snapshots::{Snapshot, SnapshotSource};
-use crate::front::{http, listener, native};
+use crate::front::{etcd, http, listener, native};
 use crate::node::lifecycle::StartError;
 use crate::node::runtime::{Backup, Ending, Node, asynchronous, listen};
 use crate::observe::metrics::Exposition;
@@ -104,6 +104,11 @@ impl Member {
             what: "the schemas do not read",
             source: io::Error::other(error.to_string()),
         })?;
+        let etcd_limits = etcd::door::Limits {
+            request_bytes: config.bounds.request_bytes,
+            ..etcd::door::Limits::default()
+        };
+        let grpc = etcd::add_to(grpc, &etcd::door::Door::new(handle.clone(), etcd_limits));
         let exposition =
             Exposition::new(self.node.metrics(), handle.clone(), self.node.transport().traffic());
         let router =
