@@ -111,11 +111,18 @@ impl Ledger {
         let found: BTreeMap<u64, (u64, u64)> =
             entries.iter().map(|(i, term, hash)| (*i, (*term, *hash))).collect();
         let shadow = self.shadows.get(&node)?;
-        let mut expected = shadow.entries.range(base.0 + 1..);
-        // A torn write that was never acknowledged may replace what was appended before it.
-        let (index, entry) =
-            expected.find(|(index, entry)| found.get(index).is_none_or(|other| other.0 < entry.0))?;
-        Some(format!("entry {index} {entry:?} was appended, and the disk holds {:?}", found.get(index)))
+        for (index, entry) in shadow.entries.range(base.0 + 1..) {
+            match found.get(index) {
+                Some(other) if other.0 == entry.0 => {}
+                // A later leader's entry, written but never acknowledged, took the place of this one
+                // and of all that followed. None of them can have been committed.
+                Some(other) if other.0 > entry.0 && *index > shadow.commit => return None,
+                other => {
+                    return Some(format!("entry {index} {entry:?} was appended, and the disk holds {other:?}"));
+                }
+            }
+        }
+        None
     }
 
     /// A member applied an entry.
