@@ -3,7 +3,7 @@
 use crate::config::{Config, Url};
 use crate::front::listener::PortOptions;
 use crate::front::native::door::{Door, Limits};
-use crate::front::native::snapshots::{Snapshot, SnapshotSource};
+use crate::front::saved::{Snapshot, SnapshotSource};
 use crate::front::{etcd, http, listener, native};
 use crate::node::lifecycle::StartError;
 use crate::node::runtime::{Backup, Ending, Node, asynchronous, listen};
@@ -99,7 +99,7 @@ impl Member {
         let handle = self.node.handle();
         let limits = Limits { request_bytes: config.bounds.request_bytes, ..Limits::default() };
         let snapshots: Arc<dyn SnapshotSource> = Arc::new(Snapshots(self.node.backup()));
-        let door = Door::new(handle.clone(), limits, Some(snapshots));
+        let door = Door::new(handle.clone(), limits, Some(snapshots.clone()));
         let (grpc, reporter) = native::routes(door).map_err(|error| StartError::System {
             what: "the schemas do not read",
             source: io::Error::other(error.to_string()),
@@ -108,7 +108,8 @@ impl Member {
             request_bytes: config.bounds.request_bytes,
             ..etcd::door::Limits::default()
         };
-        let grpc = etcd::add_to(grpc, &etcd::door::Door::new(handle.clone(), etcd_limits));
+        let setup = etcd::Setup { emulation: config.emulation, snapshots };
+        let grpc = etcd::add_to(grpc, &etcd::door::Door::new(handle.clone(), etcd_limits), &setup);
         let exposition =
             Exposition::new(self.node.metrics(), handle.clone(), self.node.transport().traffic());
         let router =

@@ -5,12 +5,14 @@
 
 mod cluster;
 mod compaction;
+mod emulation;
 mod settings;
 mod tuning;
 mod url;
 
 pub use self::cluster::{Founders, Start, founders};
 pub use self::compaction::Compaction;
+pub use self::emulation::{Emulation, EtcdVersion};
 pub use self::settings::Settings;
 pub use self::tuning::{Arrangement, Bounds, LogFormat, Logging, Timing};
 pub use self::url::{Url, texts};
@@ -99,6 +101,8 @@ pub struct Config {
     pub bounds: Bounds,
     /// What history is kept.
     pub compaction: Compaction,
+    /// What etcd's clients see.
+    pub emulation: Emulation,
     /// Threads.
     pub arrangement: Arrangement,
     /// Log lines.
@@ -139,6 +143,7 @@ impl Config {
             timing: Timing::from_settings(&settings)?,
             bounds: Bounds::from_settings(&settings)?,
             compaction: Compaction::from_settings(&settings)?,
+            emulation: Emulation::from_settings(&settings)?,
             arrangement: Arrangement::from_settings(&settings)?,
             logging: Logging::from_settings(&settings)?,
             without_effect: settings.without_effect(),

@@ -83,7 +83,9 @@ settings! {
     log_format: String, "OARLOCK_LOG_FORMAT", "FORMAT";
     /// Metrics to serve: basic or extensive; taken for etcd's sake, all are served [default: extensive]
     metrics: String, "OARLOCK_METRICS", "KIND";
-    /// Taken for etcd's sake and without effect: the disk limit is --reserve-disk-bytes
+    /// The release of etcd that clients of its API are told they speak to [default: 3.6.14]
+    emulated_etcd_version: String, "OARLOCK_EMULATED_ETCD_VERSION", "VERSION";
+    /// Bytes of state above which only what frees space is accepted; 0 for no such limit [default: 0]
     quota_backend_bytes: i64, "OARLOCK_QUOTA_BACKEND_BYTES", "BYTES";
     /// Taken for etcd's sake and without effect: there is one logger
     logger: String, "OARLOCK_LOGGER", "NAME";
@@ -96,7 +98,6 @@ impl Settings {
     pub fn without_effect(&self) -> Vec<&'static str> {
         let given = [
             (self.max_txn_ops.is_some(), "max-txn-ops"),
-            (self.quota_backend_bytes.is_some(), "quota-backend-bytes"),
             (self.logger.is_some(), "logger"),
             (self.log_outputs.is_some(), "log-outputs"),
             (self.metrics.is_some(), "metrics"),

@@ -48,7 +48,7 @@ fn an_etcd_command_line_starts_a_member() {
     .expect("good");
     let Start::New { members, .. } = config.start else { panic!("not new") };
     assert_eq!(members.len(), 2);
-    assert_eq!(config.without_effect, ["quota-backend-bytes", "logger"]);
+    assert_eq!(config.without_effect, ["logger"]);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 use super::options::{ENTRY_BYTES_MAX, PENDING_READS_MAX};
 use crate::storage::StorageError;
 use oarlock_state::NodeId;
+use oarlock_state::command::Obstacle;
 use thiserror::Error;
 
 /// The replica cannot start from what is on disk.
@@ -117,6 +118,8 @@ pub enum NotProposed {
     /// A change of the cluster that would be wrong or unsafe now.
     #[error("{reason}")]
     Refused {
+        /// Of what kind the obstacle is.
+        obstacle: Obstacle,
         /// Why, and what to do.
         reason: String,
     },
@@ -124,7 +127,11 @@ pub enum NotProposed {
 
 impl NotProposed {
     pub(super) fn refused(reason: impl Into<String>) -> Self {
-        Self::Refused { reason: reason.into() }
+        Self::hindered(Obstacle::Other, reason)
+    }
+
+    pub(super) fn hindered(obstacle: Obstacle, reason: impl Into<String>) -> Self {
+        Self::Refused { obstacle, reason: reason.into() }
     }
 }
 

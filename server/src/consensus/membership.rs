@@ -4,7 +4,7 @@ use super::options::CAUGHT_UP_ENTRIES;
 use super::{MembershipProposal, NotProposed, PeerProgress, Replica, conf};
 use crate::log_format::encode_membership;
 use oarlock_state::NodeId;
-use oarlock_state::command::Member;
+use oarlock_state::command::{Member, Obstacle};
 use raft::eraftpb::{ConfChangeSingle, ConfChangeType, ConfChangeV2, ConfState};
 use std::collections::BTreeSet;
 
@@ -24,13 +24,15 @@ impl Replica {
         // A new leader may not know the latest configuration yet, and two that overlap in no
         // majority would both be valid.
         if !self.raw.raft.commit_to_current_term() {
-            return Err(NotProposed::refused(
+            return Err(NotProposed::hindered(
+                Obstacle::NotNow,
                 "the leader has not committed in its own term yet; retry in a moment",
             ));
         }
         let conf = self.raw.raft.prs().conf().to_conf_state();
         if self.raw.raft.has_pending_conf() || !conf.voters_outgoing.is_empty() {
-            return Err(NotProposed::refused(
+            return Err(NotProposed::hindered(
+                Obstacle::NotNow,
                 "another change of the membership is under way; retry when it is done",
             ));
         }
@@ -90,9 +92,10 @@ impl Situation<'_> {
         }
         for node in &change.remove {
             if !conf::holds(self.conf, node.get()) {
-                return Err(NotProposed::refused(format!(
-                    "member {node} is not in the cluster; nothing to remove"
-                )));
+                return Err(NotProposed::hindered(
+                    Obstacle::NoSuchMember,
+                    format!("member {node} is not in the cluster; nothing to remove"),
+                ));
             }
             voters.remove(&node.get());
             singles.push(single(*node, ConfChangeType::RemoveNode));
@@ -125,7 +128,9 @@ impl Situation<'_> {
         match (member.learner, votes, learns) {
             (true, true, _) | (true, false, false) => Ok(ConfChangeType::AddLearnerNode),
             (true, false, true) => Err(NotProposed::refused(format!("member {node} is a learner already"))),
-            (false, true, _) => Err(NotProposed::refused(format!("member {node} is a voter already"))),
+            (false, true, _) => {
+                Err(NotProposed::hindered(Obstacle::NoLearner, format!("member {node} is a voter already")))
+            }
             (false, false, true) => {
                 self.check_caught_up(node)?;
                 Ok(ConfChangeType::AddNode)
@@ -143,17 +148,23 @@ impl Situation<'_> {
         if is_there && matched + CAUGHT_UP_ENTRIES >= self.committed {
             return Ok(());
         }
-        Err(NotProposed::refused(format!(
-            "learner {node} has not caught up: it holds {matched} of {} entries{}. Wait, then promote it",
-            self.committed,
-            if is_there { "" } else { " and was not heard of lately, or waits for a snapshot" },
-        )))
+        Err(NotProposed::hindered(
+            Obstacle::LearnerBehind,
+            format!(
+                "learner {node} has not caught up: it holds {matched} of {} entries{}. Wait, then promote it",
+                self.committed,
+                if is_there { "" } else { " and was not heard of lately, or waits for a snapshot" },
+            ),
+        ))
     }
 
     /// Refuses a change after which the members that are reachable now would be no quorum.
     fn check_quorum(&self, voters: &BTreeSet<u64>) -> Result<(), NotProposed> {
         if voters.is_empty() {
-            return Err(NotProposed::refused("the last voter cannot be removed; stop the cluster instead"));
+            return Err(NotProposed::hindered(
+                Obstacle::LastVoter,
+                "the last voter cannot be removed; stop the cluster instead",
+            ));
         }
         if self.conf.voters.len() == voters.len() && self.conf.voters.iter().all(|id| voters.contains(id)) {
             return Ok(());
@@ -163,11 +174,14 @@ impl Situation<'_> {
         };
         let (reachable, quorum) = (voters.iter().filter(is_there).count(), voters.len() / 2 + 1);
         if reachable < quorum {
-            return Err(NotProposed::refused(format!(
-                "only {reachable} of the {} voters after this change can be reached, and {quorum} are needed: \
+            return Err(NotProposed::hindered(
+                Obstacle::QuorumLost,
+                format!(
+                    "only {reachable} of the {} voters after this change can be reached, and {quorum} are needed: \
                  the cluster would stop. Bring back or remove the unreachable ones first",
-                voters.len(),
-            )));
+                    voters.len(),
+                ),
+            ));
         }
         Ok(())
     }

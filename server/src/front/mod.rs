@@ -6,3 +6,4 @@ pub mod etcd;
 pub mod http;
 pub mod listener;
 pub mod native;
+pub mod saved;

@@ -606,9 +606,53 @@ pub enum Rejection {
     /// A membership change was refused.
     #[error("membership change refused: {reason}")]
     MembershipRefused {
+        /// Of what kind the obstacle is.
+        obstacle: Obstacle,
         /// Why, and what to do.
         reason: String,
     },
+}
+
+/// What stands in the way of a change of the members.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Obstacle {
+    /// None of the others.
+    #[default]
+    Other = 0,
+    /// A peer address belongs to a member already.
+    AddressTaken = 1,
+    /// The member that is spoken of does not exist.
+    NoSuchMember = 2,
+    /// The member that is to be promoted has a vote already.
+    NoLearner = 3,
+    /// The learner that is to be promoted lacks too much.
+    LearnerBehind = 4,
+    /// Too few members could be reached after the change: the cluster would stop.
+    QuorumLost = 5,
+    /// No voter would be left.
+    LastVoter = 6,
+    /// Another change is under way, or the leader is too new. Passes by itself.
+    NotNow = 7,
+}
+
+impl Obstacle {
+    /// All, by number.
+    pub const ALL: [Self; 8] = [
+        Self::Other,
+        Self::AddressTaken,
+        Self::NoSuchMember,
+        Self::NoLearner,
+        Self::LearnerBehind,
+        Self::QuorumLost,
+        Self::LastVoter,
+        Self::NotNow,
+    ];
+
+    /// The obstacle of this number; one that this program does not know is [`Self::Other`].
+    pub fn from_number(number: u32) -> Self {
+        Self::ALL.get(number as usize).copied().unwrap_or_default()
+    }
 }
 
 /// What may be read from the state, at one applied index.

@@ -5,6 +5,7 @@
 
 use crate::node::request::Refusal;
 use oarlock_state::Rejection;
+use oarlock_state::command::Obstacle;
 use tonic::{Code, Status};
 
 /// One of etcd's refusals.
@@ -117,6 +118,19 @@ pub fn status(refusal: &Refusal) -> Status {
     known.into()
 }
 
+/// What stands in the way of a change of the members, if etcd has a word for it.
+fn hindered(obstacle: Obstacle) -> Option<EtcdError> {
+    match obstacle {
+        Obstacle::Other => None,
+        Obstacle::AddressTaken => Some(PEER_URL_EXISTS),
+        Obstacle::NoSuchMember => Some(MEMBER_NOT_FOUND),
+        Obstacle::NoLearner => Some(MEMBER_NOT_LEARNER),
+        Obstacle::LearnerBehind => Some(LEARNER_NOT_READY),
+        Obstacle::QuorumLost | Obstacle::NotNow => Some(UNHEALTHY),
+        Obstacle::LastVoter => Some(MEMBER_NOT_ENOUGH_STARTED),
+    }
+}
+
 /// What the log, or the state that was read, said no to, in etcd's words.
 pub fn rejected(rejection: &Rejection) -> Status {
     let known = match rejection {
@@ -129,14 +143,17 @@ pub fn rejected(rejection: &Rejection) -> Status {
         Rejection::SessionNotFound { .. } => LEASE_NOT_FOUND,
         Rejection::SessionExists { .. } => LEASE_EXISTS,
         Rejection::MemberNotFound { .. } => MEMBER_NOT_FOUND,
+        Rejection::MembershipRefused { obstacle, .. } => match hindered(*obstacle) {
+            Some(known) => known,
+            None => return Status::failed_precondition(format!("etcdserver: {rejection}")),
+        },
         // No request of etcd's API leads to these, unless it opted in to exactly-once.
         Rejection::KeyExists { .. }
         | Rejection::BadValue { .. }
         | Rejection::StaleSequence { .. }
         | Rejection::WindowFull { .. }
         | Rejection::Fenced { .. }
-        | Rejection::Tree(_)
-        | Rejection::MembershipRefused { .. } => {
+        | Rejection::Tree(_) => {
             return Status::failed_precondition(format!("etcdserver: {rejection}"));
         }
     };

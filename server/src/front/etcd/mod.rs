@@ -6,15 +6,37 @@
 
 #![allow(clippy::result_large_err, reason = "tonic's services return `Status`, which is large, by value")]
 
+pub mod cluster;
 pub mod door;
 pub mod errors;
+mod hash;
+pub mod maintenance;
+pub mod saved;
 
+use crate::config::Emulation;
+use crate::front::saved::SnapshotSource;
+use cluster::ClusterService;
 use door::Door;
+use maintenance::MaintenanceService;
+use oarlock_proto::etcd::etcdserverpb::cluster_server::ClusterServer;
+use oarlock_proto::etcd::etcdserverpb::maintenance_server::MaintenanceServer;
 use std::sync::Arc;
 use tonic::service::Routes;
 
+/// What the services need beside the node.
+#[derive(Clone)]
+pub struct Setup {
+    /// What clients are told.
+    pub emulation: Emulation,
+    /// Where saved states come from.
+    pub snapshots: Arc<dyn SnapshotSource>,
+}
+
 /// Adds etcd's services to those of the port.
-pub fn add_to(routes: Routes, door: &Arc<Door>) -> Routes {
-    let _ = door;
+pub fn add_to(routes: Routes, door: &Arc<Door>, setup: &Setup) -> Routes {
+    let bytes = door.limits().request_bytes;
+    let maintenance = MaintenanceService::new(door.clone(), setup.clone());
     routes
+        .add_service(ClusterServer::new(ClusterService::new(door.clone())).max_decoding_message_size(bytes))
+        .add_service(MaintenanceServer::new(maintenance).max_decoding_message_size(bytes))
 }

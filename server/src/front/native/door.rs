@@ -1,7 +1,7 @@
 //! What every service of the native API holds: the way into the node, and the bounds.
 
 use super::errors;
-use super::snapshots::SnapshotSource;
+use crate::front::saved::SnapshotSource;
 use crate::node::handle::Handle;
 use crate::node::request::{Refusal, Request, Response};
 use oarlock_proto::v1;

@@ -1,9 +1,9 @@
 //! The portable snapshot file, on its way to an operator.
 
 use super::errors::{self, status};
+use crate::front::saved::{Snapshot, SnapshotSource};
 use bytes::Bytes;
 use oarlock_proto::v1;
-use oarlock_state::Revision;
 use std::io::{self, Write};
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -14,31 +14,6 @@ use tonic::Status;
 const CHUNK_BYTES: usize = 256 * 1024;
 /// Chunks that may wait for a slow client; the writer waits in turn.
 const CHUNKS_WAITING: usize = 4;
-
-/// Where snapshots come from.
-pub trait SnapshotSource: Send + Sync {
-    /// A snapshot of the state as it is about now. May take a while; called on a thread that may
-    /// block.
-    ///
-    /// # Errors
-    /// Of the disk, or that none can be had now.
-    fn snapshot(&self) -> io::Result<Box<dyn Snapshot>>;
-}
-
-/// One snapshot, ready to be written out.
-pub trait Snapshot: Send {
-    /// Revision of the state in it.
-    fn revision(&self) -> Revision;
-    /// Applied index of the state in it.
-    fn index(&self) -> u64;
-    /// About how many bytes will be written, for a progress bar.
-    fn bytes(&self) -> u64;
-    /// Writes the file. Called on a thread that may block.
-    ///
-    /// # Errors
-    /// Of the disk, or of `out`, which fails when the client is gone.
-    fn write_to(&self, out: &mut dyn Write) -> io::Result<()>;
-}
 
 /// Chunks as the transport takes them.
 pub type Chunks = ReceiverStream<Result<v1::SnapshotChunk, Status>>;
@@ -116,6 +91,7 @@ fn unreadable(error: &io::Error) -> Status {
 mod tests {
     use super::*;
     use futures::StreamExt;
+    use oarlock_state::Revision;
 
     struct Fixed(Vec<u8>);
 

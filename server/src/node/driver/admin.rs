@@ -1,5 +1,6 @@
 //! Administrative requests of this node, on their way to whoever leads.
 
+use super::changes::{No, Verdict};
 use super::rounds::{Asker, Waiting};
 use crate::log_format::Membership;
 use crate::node::exchange::{Reign, ToApplier};
@@ -70,17 +71,17 @@ impl Requests {
     }
 
     /// The leader answered. A refusal without a reason means: ask the leader, whoever that is.
-    pub(super) fn answered(&mut self, request: u64, accepted: bool, reason: String) -> Option<Settled> {
-        if !accepted && reason.is_empty() {
+    pub(super) fn answered(&mut self, request: u64, verdict: Verdict) -> Option<Settled> {
+        if verdict.as_ref().is_err_and(No::asks_the_leader) {
             self.sent_back.insert(request);
             return None;
         }
         let asked = self.asked.remove(&request)?;
-        if accepted {
+        let Err(No { obstacle, reason }) = verdict else {
             return Some(asked.done());
-        }
+        };
         let refusal = match asked.order {
-            Order::Change(_) => Refusal::Rejected(Rejection::MembershipRefused { reason }),
+            Order::Change(_) => Refusal::Rejected(Rejection::MembershipRefused { obstacle, reason }),
             Order::Move(_) => Refusal::NotProposed { reason },
         };
         Some(Settled::Reply(ToApplier::Reply { origin: asked.origin, result: Err(refusal) }))

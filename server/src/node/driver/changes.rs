@@ -5,7 +5,7 @@ use crate::consensus::{NotProposed, Replica, conf};
 use crate::log_format::Membership;
 use crate::node::exchange::OWN_BUSINESS;
 use bytes::Bytes;
-use oarlock_state::command::Member;
+use oarlock_state::command::{Member, Obstacle};
 use oarlock_state::{NodeId, ProposalId};
 use std::collections::VecDeque;
 
@@ -15,14 +15,37 @@ const QUEUE_MAX: usize = 64;
 /// Who gave an order: a member, and its number for it. None: the leader itself.
 pub(super) type Giver = Option<(NodeId, u64)>;
 
+/// Why an order is not carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct No {
+    pub(super) obstacle: Obstacle,
+    /// Empty: nothing was done; ask the leader, whoever that is.
+    pub(super) reason: String,
+}
+
+impl No {
+    pub(super) fn new(obstacle: Obstacle, reason: impl Into<String>) -> Self {
+        Self { obstacle, reason: reason.into() }
+    }
+
+    pub(super) fn ask_the_leader() -> Self {
+        Self::new(Obstacle::Other, "")
+    }
+
+    pub(super) fn asks_the_leader(&self) -> bool {
+        self.reason.is_empty()
+    }
+}
+
+/// What came of an order.
+pub(super) type Verdict = Result<(), No>;
+
 /// An answer to an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Answer {
     pub(super) to: NodeId,
     pub(super) request: u64,
-    pub(super) accepted: bool,
-    /// Empty with a refusal: nothing was done; ask the leader, whoever that is.
-    pub(super) reason: String,
+    pub(super) verdict: Verdict,
 }
 
 #[derive(Debug)]
@@ -56,7 +79,8 @@ impl Changes {
     /// Takes an order; an answer at once means no.
     pub(super) fn add(&mut self, giver: Giver, order: Order) -> Option<Answer> {
         if self.queue.len() >= QUEUE_MAX {
-            return answer(giver, Err("too many changes wait already; retry after a pause".to_owned()));
+            let no = No::new(Obstacle::NotNow, "too many changes wait already; retry after a pause");
+            return answer(giver, Err(no));
         }
         self.queue.push_back((giver, order));
         None
@@ -79,24 +103,18 @@ impl Changes {
             Order::Change(membership) => {
                 if membership.remove.contains(&self.node) && replica.abdicate().is_ok() {
                     // The next leader does it.
-                    return answer(giver, Err(String::new()));
+                    return answer(giver, Err(No::ask_the_leader()));
                 }
                 self.begin_change(replica, giver, membership, members)
             }
         };
-        begun.err().and_then(|reason| answer(giver, Err(reason)))
+        begun.err().and_then(|no| answer(giver, Err(no)))
     }
 
-    fn begin_move(
-        &mut self,
-        replica: &mut Replica,
-        giver: Giver,
-        to: NodeId,
-        deadline_us: u64,
-    ) -> Result<(), String> {
+    fn begin_move(&mut self, replica: &mut Replica, giver: Giver, to: NodeId, deadline_us: u64) -> Verdict {
         if to == self.node {
             self.active = None;
-            return Err(format!("member {to} leads already"));
+            return Err(No::new(Obstacle::Other, format!("member {to} leads already")));
         }
         let begun = if to.get() == 0 { replica.abdicate().map(drop) } else { replica.transfer_leader(to) };
         begun.map_err(reason)?;
@@ -110,7 +128,7 @@ impl Changes {
         giver: Giver,
         membership: Membership,
         members: &[Member],
-    ) -> Result<(), String> {
+    ) -> Verdict {
         let mut change = complete(membership, members)?;
         self.proposed += 1;
         change.id = ProposalId { node: self.node, boot: OWN_BUSINESS, count: self.proposed };
@@ -140,7 +158,8 @@ impl Changes {
         match self.active {
             Some(Active::Move { giver, deadline_us }) if deadline_us <= now_us => {
                 self.active = None;
-                answer(giver, Err("the member did not take over in time; it may be unreachable".to_owned()))
+                let reason = "the member did not take over in time; it may be unreachable";
+                answer(giver, Err(No::new(Obstacle::Other, reason)))
             }
             Some(Active::Move { .. } | Active::Change { .. }) | None => None,
         }
@@ -149,7 +168,7 @@ impl Changes {
     /// The reign is over: what was not begun is to be asked of the next leader.
     pub(super) fn end(&mut self) -> Vec<Answer> {
         self.active = None;
-        self.queue.drain(..).filter_map(|(giver, _)| answer(giver, Err(String::new()))).collect()
+        self.queue.drain(..).filter_map(|(giver, _)| answer(giver, Err(No::ask_the_leader()))).collect()
     }
 
     /// Which of these learners, which have caught up, should be promoted next.
@@ -159,24 +178,26 @@ impl Changes {
     }
 }
 
-fn reason(refused: NotProposed) -> String {
+fn reason(refused: NotProposed) -> No {
     match refused {
         // Whoever leads next can do it.
         NotProposed::NotLeader { .. } | NotProposed::Removed | NotProposed::Transferring { .. } => {
-            String::new()
+            No::ask_the_leader()
         }
-        NotProposed::Full | NotProposed::TooLarge { .. } | NotProposed::Refused { .. } => refused.to_string(),
+        NotProposed::Full => No::new(Obstacle::NotNow, refused.to_string()),
+        NotProposed::TooLarge { .. } => No::new(Obstacle::Other, refused.to_string()),
+        NotProposed::Refused { obstacle, reason } => No { obstacle, reason },
     }
 }
 
-fn answer(giver: Giver, result: Result<(), String>) -> Option<Answer> {
+fn answer(giver: Giver, verdict: Verdict) -> Option<Answer> {
     let (to, request) = giver?;
-    let (accepted, reason) = (result.is_ok(), result.err().unwrap_or_default());
-    Some(Answer { to, request, accepted, reason })
+    Some(Answer { to, request, verdict })
 }
 
 /// Fills in what is known of members, and refuses what contradicts it.
-fn complete(mut change: Membership, members: &[Member]) -> Result<Membership, String> {
+fn complete(mut change: Membership, members: &[Member]) -> Result<Membership, No> {
+    let missing = |node| No::new(Obstacle::NoSuchMember, format!("member {node} does not exist"));
     for put in &mut change.put {
         if let Some(known) = members.iter().find(|member| member.node == put.node) {
             let stay_learner = put.learner && known.stay_learner;
@@ -184,16 +205,17 @@ fn complete(mut change: Membership, members: &[Member]) -> Result<Membership, St
             continue;
         }
         if put.peer_urls.is_empty() {
-            return Err(format!("member {} does not exist", put.node));
+            return Err(missing(put.node));
         }
         let taken = |url: &&String| members.iter().any(|member| member.peer_urls.contains(url));
         if let Some(url) = put.peer_urls.iter().find(taken) {
-            return Err(format!("peer URL {url} belongs to a member already; remove that one first"));
+            let reason = format!("peer URL {url} belongs to a member already; remove that one first");
+            return Err(No::new(Obstacle::AddressTaken, reason));
         }
     }
     for node in &change.remove {
         if !members.iter().any(|member| member.node == *node) {
-            return Err(format!("member {node} does not exist"));
+            return Err(missing(*node));
         }
     }
     Ok(change)

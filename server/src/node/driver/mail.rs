@@ -2,7 +2,7 @@
 
 use super::Driver;
 use super::admin::{Order, Settled};
-use super::changes::Answer;
+use super::changes::{Answer, No};
 use super::forward::{Admission, Sent};
 use super::rounds::{Asker, Waiting};
 use crate::log_format::{membership_from_proto, membership_to_proto, proposal_from_proto, proposal_to_proto};
@@ -12,6 +12,7 @@ use oarlock_proto::internal::peer as pb;
 use oarlock_proto::internal::peer::Envelope;
 use oarlock_proto::internal::peer::admin_forward::What;
 use oarlock_proto::internal::peer::envelope::Body;
+use oarlock_state::command::Obstacle;
 use oarlock_state::limits::SESSIONS_PER_ENTRY_MAX;
 use oarlock_state::{NodeId, Proposal, SessionId};
 
@@ -50,7 +51,9 @@ impl Driver {
             }
             Body::Admin(admin) => self.ordered(from, admin, to_applier),
             Body::AdminReply(reply) => {
-                let settled = self.requests.answered(reply.request, reply.accepted, reply.reason);
+                let no = No { obstacle: Obstacle::from_number(reply.obstacle), reason: reply.reason };
+                let verdict = if reply.accepted { Ok(()) } else { Err(no) };
+                let settled = self.requests.answered(reply.request, verdict);
                 self.settle(settled, to_applier);
             }
         }
@@ -196,14 +199,17 @@ impl Driver {
         };
         let answer = match order {
             Ok(order) => self.take_order(from, request, order),
-            Err(reason) => Some(Answer { to: from, request, accepted: false, reason }),
+            Err(reason) => {
+                let verdict = Err(No::new(Obstacle::Other, reason));
+                Some(Answer { to: from, request, verdict })
+            }
         };
         self.give_answers(answer, to_applier);
     }
 
     fn take_order(&mut self, from: NodeId, request: u64, order: Order) -> Option<Answer> {
         if !self.leads() {
-            return Some(Answer { to: from, request, accepted: false, reason: String::new() });
+            return Some(Answer { to: from, request, verdict: Err(No::ask_the_leader()) });
         }
         self.changes.add(Some((from, request)), order)
     }
@@ -214,12 +220,16 @@ impl Driver {
         answers: impl IntoIterator<Item = Answer>,
         to_applier: &mut Vec<ToApplier>,
     ) {
-        for Answer { to, request, accepted, reason } in answers {
+        for Answer { to, request, verdict } in answers {
             if to == self.options.node {
-                let settled = self.requests.answered(request, accepted, reason);
+                let settled = self.requests.answered(request, verdict);
                 self.settle(settled, to_applier);
             } else {
-                self.mail.push((to, Body::AdminReply(pb::AdminReply { request, accepted, reason })));
+                let accepted = verdict.is_ok();
+                let No { obstacle, reason } = verdict.err().unwrap_or_else(No::ask_the_leader);
+                let obstacle = u32::from(obstacle as u8);
+                let reply = pb::AdminReply { request, accepted, reason, obstacle };
+                self.mail.push((to, Body::AdminReply(reply)));
             }
         }
     }

@@ -5,7 +5,7 @@
 
 use crate::codec::{Reader, Writer};
 use crate::command::{
-    KeyValue, OpResult, Outcome, RangeReply, Rejection, Reply, ReplyBody, TokenScope, TxnReply,
+    KeyValue, Obstacle, OpResult, Outcome, RangeReply, Rejection, Reply, ReplyBody, TokenScope, TxnReply,
 };
 use crate::ids::{Index, NodeId, Revision, SessionId};
 use crate::limits::{OUTCOME_BYTES_MAX, OUTCOME_KEY_BYTES_MAX};
@@ -247,8 +247,9 @@ fn write_rejection(writer: &mut Writer, rejection: &Rejection) {
             tree::write_error(writer, error);
         }
         Rejection::MemberNotFound { node } => write_pair(writer, 14, node.get(), 0),
-        Rejection::MembershipRefused { reason } => {
-            writer.byte(15);
+        Rejection::MembershipRefused { obstacle, reason } => {
+            writer.byte(16);
+            writer.byte(*obstacle as u8);
             writer.text(reason);
         }
     }
@@ -278,7 +279,11 @@ fn read_rejection(reader: &mut Reader<'_>) -> Rejection {
             Rejection::Fenced { scope: scope(reader.bytes()), token: Revision(reader.number()) }
         }
         13 => Rejection::Tree(tree::read_error(reader)),
-        15 => Rejection::MembershipRefused { reason: reader.text() },
+        15 => Rejection::MembershipRefused { obstacle: Obstacle::Other, reason: reader.text() },
+        16 => Rejection::MembershipRefused {
+            obstacle: Obstacle::from_number(reader.byte().into()),
+            reason: reader.text(),
+        },
         _ => reader.complain("unknown refusal"),
     }
 }
@@ -397,7 +402,7 @@ mod tests {
             Rejection::Fenced { scope: TokenScope::Node(key()), token: asked },
             Rejection::Tree(TreeError::NoNode { path: key() }),
             Rejection::MemberNotFound { node },
-            Rejection::MembershipRefused { reason: "why".to_owned() },
+            Rejection::MembershipRefused { obstacle: Obstacle::NotNow, reason: "why".to_owned() },
         ];
         refusals.into_iter().for_each(|refusal| round_trip(Err(refusal)));
         for text in TEXTS {
