@@ -118,7 +118,9 @@ impl Ledger {
                 // and of all that followed. None of them can have been committed.
                 Some(other) if other.0 > entry.0 && *index > shadow.commit => return None,
                 other => {
-                    return Some(format!("entry {index} {entry:?} was appended, and the disk holds {other:?}"));
+                    return Some(format!(
+                        "entry {index} {entry:?} was appended, and the disk holds {other:?}"
+                    ));
                 }
             }
         }

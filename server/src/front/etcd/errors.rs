@@ -139,6 +139,8 @@ pub fn rejected(rejection: &Rejection) -> Status {
         Rejection::DuplicateKey { .. } => DUPLICATE_KEY,
         Rejection::KeyNotFound { .. } => KEY_NOT_FOUND,
         Rejection::Compacted { .. } => COMPACTED,
+        // A negative one, which etcd looks for in the past.
+        Rejection::FutureRevision { asked, .. } if asked.get() > i64::MAX.cast_unsigned() => COMPACTED,
         Rejection::FutureRevision { .. } => FUTURE_REVISION,
         Rejection::SessionNotFound { .. } => LEASE_NOT_FOUND,
         Rejection::SessionExists { .. } => LEASE_EXISTS,

@@ -7,9 +7,11 @@
 #![allow(clippy::result_large_err, reason = "tonic's services return `Status`, which is large, by value")]
 
 pub mod cluster;
+pub mod convert;
 pub mod door;
 pub mod errors;
 mod hash;
+pub mod kv;
 pub mod maintenance;
 pub mod saved;
 
@@ -17,11 +19,16 @@ use crate::config::Emulation;
 use crate::front::saved::SnapshotSource;
 use cluster::ClusterService;
 use door::Door;
+use kv::KvService;
 use maintenance::MaintenanceService;
 use oarlock_proto::etcd::etcdserverpb::cluster_server::ClusterServer;
+use oarlock_proto::etcd::etcdserverpb::kv_server::KvServer;
 use oarlock_proto::etcd::etcdserverpb::maintenance_server::MaintenanceServer;
 use std::sync::Arc;
 use tonic::service::Routes;
+
+/// What a message may be longer than the largest request (etcd's own number).
+const OVERHEAD_BYTES: usize = 512 * 1024;
 
 /// What the services need beside the node.
 #[derive(Clone)]
@@ -34,9 +41,11 @@ pub struct Setup {
 
 /// Adds etcd's services to those of the port.
 pub fn add_to(routes: Routes, door: &Arc<Door>, setup: &Setup) -> Routes {
-    let bytes = door.limits().request_bytes;
+    // As etcd: what is somewhat too large is refused in its words, more than that by the transport.
+    let bytes = door.limits().request_bytes + OVERHEAD_BYTES;
     let maintenance = MaintenanceService::new(door.clone(), setup.clone());
     routes
+        .add_service(KvServer::new(KvService::new(door.clone())).max_decoding_message_size(bytes))
         .add_service(ClusterServer::new(ClusterService::new(door.clone())).max_decoding_message_size(bytes))
         .add_service(MaintenanceServer::new(maintenance).max_decoding_message_size(bytes))
 }

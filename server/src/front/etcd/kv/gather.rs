@@ -1,0 +1,203 @@
+//! A read of any size, page by page, all of one revision.
+//!
+//! The first page is as fresh as was asked for and settles the revision; the others read at that
+//! revision from this member's own state, which has it by then. What gathers is bounded, for one
+//! request and for all together: etcd's unary read has one answer, however long it is.
+
+use super::plan::Plan;
+use crate::front::etcd::door::{Caller, Door};
+use crate::node::request::{Consistency, Request, Response};
+use bytes::{BufMut, Bytes, BytesMut};
+use oarlock_state::command::{Answer, KeyRange, KeyValue, RangeQuery, RangeReply};
+use oarlock_state::{Query, Revision};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use tonic::Status;
+
+/// Bytes of one answer. Clients of etcd take up to 2 GiB in one message; this is far above what
+/// any of them asks for in practice, and small enough for a member's memory.
+const ANSWER_BYTES_MAX: usize = 512 << 20;
+/// Bytes that all answers being gathered may take together.
+const TOGETHER_BYTES_MAX: usize = 1 << 30;
+/// What a record takes beside its key and value.
+const RECORD_BYTES: usize = 128;
+
+/// What a read came to.
+pub struct Gathered {
+    /// The records and the count.
+    pub reply: RangeReply,
+    /// The state's revision when it was read.
+    pub revision: Revision,
+}
+
+/// The memory of all reads that are being gathered.
+#[derive(Debug, Default)]
+pub struct Memory {
+    used: AtomicUsize,
+}
+
+/// What one read takes of it, until it is dropped.
+pub struct Share<'m> {
+    memory: &'m Memory,
+    bytes: usize,
+}
+
+impl Memory {
+    /// A share of nothing yet.
+    pub fn share(&self) -> Share<'_> {
+        Share { memory: self, bytes: 0 }
+    }
+}
+
+impl Share<'_> {
+    /// Takes what these records need.
+    ///
+    /// # Errors
+    /// The request, or all together, have taken too much already.
+    pub fn take(&mut self, records: &[KeyValue]) -> Result<(), Status> {
+        let of = |record: &KeyValue| record.key.len() + record.value.len() + RECORD_BYTES;
+        let bytes: usize = records.iter().map(of).sum();
+        let together = self.memory.used.fetch_add(bytes, Relaxed) + bytes;
+        self.bytes += bytes;
+        if self.bytes > ANSWER_BYTES_MAX {
+            return Err(Status::resource_exhausted(format!(
+                "etcdserver: the answer is larger than {} MiB; ask for parts of it with a limit, or use RangeStream",
+                ANSWER_BYTES_MAX >> 20
+            )));
+        }
+        if together > TOGETHER_BYTES_MAX {
+            return Err(Status::resource_exhausted(
+                "etcdserver: too many large reads at once; retry, ask for parts with a limit, or use RangeStream",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Gives back what is beyond these records.
+    fn shrink_to(&mut self, records: &[KeyValue]) {
+        let of = |record: &KeyValue| record.key.len() + record.value.len() + RECORD_BYTES;
+        let bytes = self.bytes.min(records.iter().map(of).sum());
+        self.memory.used.fetch_sub(self.bytes - bytes, Relaxed);
+        self.bytes = bytes;
+    }
+}
+
+impl Drop for Share<'_> {
+    fn drop(&mut self) {
+        self.memory.used.fetch_sub(self.bytes, Relaxed);
+    }
+}
+
+/// Asks for one page.
+///
+/// # Errors
+/// What the node refuses, in etcd's words.
+pub async fn page(
+    door: &Door,
+    caller: &Caller,
+    query: RangeQuery,
+    consistency: Consistency,
+) -> Result<Gathered, Status> {
+    let ask = Request::Read { query: Query::Range(query), consistency, timeout_ms: 0 };
+    match door.ask(caller, ask).await? {
+        Response::Answer { answer: Answer::Range(reply), revision, .. } => Ok(Gathered { reply, revision }),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// An answer of another kind than was asked for: a fault of ours.
+pub fn unexpected(response: &Response) -> Status {
+    let kind = match response {
+        Response::Written(_) => "a write's",
+        Response::Answer { .. } => "another read's",
+        Response::Alive { .. } => "a keep-alive's",
+        Response::Members { .. } => "a membership change's",
+        Response::Done => "nobody's",
+        Response::Status(_) => "a status",
+    };
+    Status::internal(format!("the node gave {kind} answer to this request; that is a bug in oarlockd"))
+}
+
+/// Does a read as planned.
+///
+/// # Errors
+/// What the node refuses, in etcd's words; or the answer is too large.
+pub async fn gather(
+    door: &Door,
+    memory: &Memory,
+    caller: &Caller,
+    plan: &Plan,
+    consistency: Consistency,
+) -> Result<Gathered, Status> {
+    let first = page(door, caller, plan.query.clone(), consistency).await?;
+    finish(door, memory, caller, plan, first).await
+}
+
+/// Completes a read of which the first page is there.
+///
+/// # Errors
+/// As [`gather`].
+pub async fn finish(
+    door: &Door,
+    memory: &Memory,
+    caller: &Caller,
+    plan: &Plan,
+    first: Gathered,
+) -> Result<Gathered, Status> {
+    let Gathered { mut reply, revision } = first;
+    if let Some(mut next) = following(&plan.query, &reply, revision) {
+        let mut share = memory.share();
+        share.take(&reply.records)?;
+        loop {
+            let page = page(door, caller, next.clone(), Consistency::Serializable).await?.reply;
+            share.take(&page.records)?;
+            let after = following(&next, &page, revision);
+            reply.more = page.more;
+            reply.records.extend(page.records);
+            if plan.rest.keep != 0 && reply.records.len() / 2 > plan.rest.keep {
+                plan.rest.apply(&mut reply.records);
+                share.shrink_to(&reply.records);
+            }
+            match after {
+                Some(query) => next = query,
+                None => break,
+            }
+        }
+        if !plan.query.want_count {
+            reply.count = reply.records.len() as u64;
+        }
+    }
+    reply.more |= plan.rest.apply(&mut reply.records);
+    plan.rest.strip(&mut reply.records);
+    Ok(Gathered { reply, revision })
+}
+
+/// What to ask for after a page that was cut for its size; `None` when there is nothing to follow.
+pub fn following(query: &RangeQuery, page: &RangeReply, revision: Revision) -> Option<RangeQuery> {
+    if !page.more {
+        return None;
+    }
+    let last = page.records.last()?.key.clone();
+    let limit = match query.limit {
+        0 => 0,
+        limit => limit.checked_sub(page.records.len() as u64).filter(|left| *left > 0)?,
+    };
+    let revision = if query.revision == Revision(0) { revision } else { query.revision };
+    let range = beyond(&query.range, last, query.reverse)?;
+    Some(RangeQuery { range, revision, limit, want_count: false, ..query.clone() })
+}
+
+/// The part of a range that comes after `last`, in the direction of reading.
+fn beyond(range: &KeyRange, last: Bytes, reverse: bool) -> Option<KeyRange> {
+    match range {
+        KeyRange::Key(_) => None,
+        KeyRange::Span { start, .. } if reverse => {
+            Some(KeyRange::Span { start: start.clone(), end: Some(last) })
+        }
+        KeyRange::Span { end, .. } => {
+            let mut start = BytesMut::with_capacity(last.len() + 1);
+            start.put_slice(&last);
+            start.put_u8(0);
+            Some(KeyRange::Span { start: start.freeze(), end: end.clone() })
+        }
+    }
+}
