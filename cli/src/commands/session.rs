@@ -61,7 +61,7 @@ async fn get(common: &Common, id: u64) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
     say!("session {}\ntimeout {:?}", record.session, Duration::from_millis(record.timeout_ms));
-    say!("touches {}\nlast write {}", record.touches, record.last_sequence);
+    say!("last touch {}\nlast write {}", record.last_touch, record.last_sequence);
     for owned in record.attached_keys.iter().chain(&record.attached_nodes) {
         say!("owns {}", String::from_utf8_lossy(owned));
     }
@@ -74,10 +74,10 @@ async fn ls(common: &Common, limit: u64) -> Result<ExitCode, Failure> {
         sessions.iter().map(as_json).for_each(|record| output::line(&record));
         return Ok(ExitCode::SUCCESS);
     }
-    let mut table = output::table(&["session", "timeout", "touches", "last write"]);
+    let mut table = output::table(&["session", "timeout", "last touch", "last write"]);
     for record in &sessions {
         let timeout = format!("{:?}", Duration::from_millis(record.timeout_ms));
-        let numbers = [record.session.to_string(), timeout, record.touches.to_string()];
+        let numbers = [record.session.to_string(), timeout, record.last_touch.to_string()];
         table.add_row(numbers.into_iter().chain([record.last_sequence.to_string()]));
     }
     say!("{table}");
@@ -92,7 +92,7 @@ fn as_json(record: &SessionRecord) -> Value {
         "session": record.session,
         "timeout_ms": record.timeout_ms,
         "opened_unix_ms": record.opened_unix_ms,
-        "touches": record.touches,
+        "last_touch": record.last_touch,
         "last_sequence": record.last_sequence,
         "acked_up_to": record.acked_up_to,
     })

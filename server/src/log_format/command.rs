@@ -22,7 +22,7 @@ pub(super) fn to_proto(command: &Command) -> Proto {
         }
         Command::ExpireSessions { sessions } => Proto::ExpireSessions(pb::ExpireSessions {
             sessions: sessions.iter().map(|(id, _)| id.get()).collect(),
-            touches: sessions.iter().map(|(_, touches)| *touches).collect(),
+            last_touches: sessions.iter().map(|(_, last_touch)| last_touch.get()).collect(),
         }),
         Command::PublishMember { node, name, client_urls, version } => {
             Proto::PublishMember(pb::PublishMember {
@@ -99,11 +99,12 @@ fn open_from_proto(open: pb::OpenSession) -> FormatResult<OpenSession> {
 }
 
 fn expire_from_proto(expire: pb::ExpireSessions) -> FormatResult<Command> {
-    let (expected, length) = (expire.sessions.len(), expire.touches.len());
+    let (expected, length) = (expire.sessions.len(), expire.last_touches.len());
     if length != expected {
         return Err(FormatError::WrongLength { what: "an expiry's list of touches", length, expected });
     }
-    let sessions = expire.sessions.into_iter().map(SessionId).zip(expire.touches).collect();
+    let sessions =
+        expire.sessions.into_iter().map(SessionId).zip(expire.last_touches.into_iter().map(Index)).collect();
     Ok(Command::ExpireSessions { sessions })
 }
 

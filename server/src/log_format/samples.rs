@@ -46,7 +46,10 @@ pub(super) fn commands() -> Vec<(&'static str, Command)> {
         ("open", Command::OpenSession(open())),
         ("close", Command::CloseSession { session }),
         ("touch", Command::TouchSessions { sessions: vec![session, SessionId(500)] }),
-        ("expire", Command::ExpireSessions { sessions: vec![(session, 1), (SessionId(500), 2)] }),
+        (
+            "expire",
+            Command::ExpireSessions { sessions: vec![(session, Index(1)), (SessionId(500), Index(2))] },
+        ),
         (
             "publish",
             Command::PublishMember {

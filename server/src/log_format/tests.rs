@@ -4,7 +4,7 @@ use super::samples::{commands, guarded_put, proposal};
 use super::*;
 use oarlock_state::command::{CompareOp, KeyRange, KvOp, Member, Put, Txn, Update};
 use oarlock_state::tree::{Create, NodeKind, TreeOp};
-use oarlock_state::{Command, NodeId, ProposalId, RequestId, Revision, SessionId};
+use oarlock_state::{Command, Index, NodeId, ProposalId, RequestId, Revision, SessionId};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::fmt::Write as _;
@@ -208,7 +208,7 @@ fn any_tree_op() -> impl Strategy<Value = TreeOp> {
 fn any_command() -> impl Strategy<Value = Command> {
     let txn = (vec(any_compare(), 0..3), vec(any_op(), 0..3), vec(any_op(), 0..3))
         .prop_map(|(compare, then, otherwise)| Command::Txn(Txn { compare, then, otherwise }));
-    let expire = vec((any::<u64>().prop_map(SessionId), any::<u64>()), 0..5)
+    let expire = vec((any::<u64>().prop_map(SessionId), any::<u64>().prop_map(Index)), 0..5)
         .prop_map(|sessions| Command::ExpireSessions { sessions });
     prop_oneof![txn, any_tree_op().prop_map(Command::Tree), expire]
 }

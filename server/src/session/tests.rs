@@ -2,7 +2,7 @@
 
 use super::acks::Pending;
 use super::tracker::{Tracker, TrackerOptions};
-use oarlock_state::{Cause, Command, NodeId, SessionChange, SessionId};
+use oarlock_state::{Cause, Command, Index, NodeId, SessionChange, SessionId};
 
 const SECOND: u64 = 1_000_000;
 const TERM: u64 = 3;
@@ -22,7 +22,7 @@ struct Led {
     tracker: Tracker,
     now_us: u64,
     round: u64,
-    touches: u64,
+    last_touch: u64,
 }
 
 impl Led {
@@ -31,11 +31,15 @@ impl Led {
         tracker.advance(0);
         tracker.begin_reign(TERM, 0);
         tracker.applied(TERM, &[]);
-        Self { tracker, now_us: 0, round: 0, touches: 0 }
+        Self { tracker, now_us: 0, round: 0, last_touch: 0 }
     }
 
     fn open(&mut self, id: u64, timeout_s: u64) {
-        let opened = SessionChange::Opened { session: SessionId(id), timeout_ms: timeout_s * 1_000 };
+        let opened = SessionChange::Opened {
+            session: SessionId(id),
+            timeout_ms: timeout_s * 1_000,
+            last_touch: Index(0),
+        };
         self.tracker.applied(TERM, &[opened]);
     }
 
@@ -72,9 +76,9 @@ impl Led {
         for command in self.tracker.take_touches(self.now_us) {
             let Command::TouchSessions { sessions } = command else { panic!("not a touch") };
             touched += sessions.len();
-            self.touches += 1;
-            let touches = self.touches;
-            let change = |session: &SessionId| SessionChange::Touched { session: *session, touches };
+            self.last_touch += 1;
+            let last_touch = Index(self.last_touch);
+            let change = |session: &SessionId| SessionChange::Touched { session: *session, last_touch };
             let changes: Vec<_> = sessions.iter().map(change).collect();
             self.tracker.applied(TERM, &changes);
             self.tracker.touch_applied(self.now_us, &sessions);
@@ -171,13 +175,13 @@ fn a_new_leader_waits_from_its_own_last_sight() {
         }
         now_us
     };
-    let opened = SessionChange::Opened { session: SessionId(1), timeout_ms: 8_000 };
+    let opened = SessionChange::Opened { session: SessionId(1), timeout_ms: 8_000, last_touch: Index(0) };
     tracker.advance(0);
     tracker.applied(TERM, &[opened]);
     let now_us = pass(&mut tracker, 6 * SECOND);
     tracker.begin_reign(TERM + 1, now_us);
     tracker.applied(TERM + 1, &[]);
-    let mut led = Led { tracker, now_us, round: 0, touches: 0 };
+    let mut led = Led { tracker, now_us, round: 0, last_touch: 0 };
     assert_eq!(led.run(29 * SECOND / 10), NOBODY, "nine eighths of eight seconds are nine");
     assert_eq!(led.run(SECOND / 2), [1]);
 }

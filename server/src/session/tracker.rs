@@ -5,7 +5,7 @@ use super::clock::FairClock;
 use super::deadlines::Deadlines;
 use oarlock_state::command::Command;
 use oarlock_state::limits::SESSIONS_PER_ENTRY_MAX;
-use oarlock_state::{NodeId, SessionChange, SessionId};
+use oarlock_state::{Index, NodeId, SessionChange, SessionId};
 use std::collections::BTreeMap;
 
 /// Entries of expiries proposed at once. What is left is due the next time.
@@ -45,7 +45,7 @@ pub struct Tracker {
 #[derive(Debug)]
 struct Session {
     timeout_us: u64,
-    touches: u64,
+    last_touch: Index,
     /// Fair time at which its opening or last touch was applied here.
     seen_us: u64,
     /// Fair time; kept by leaders only.
@@ -105,7 +105,7 @@ impl Session {
 impl Tracker {
     /// Knows the sessions of a state: id, timeout in milliseconds, touches. Each counts as seen when
     /// the tracker first looks at the clock.
-    pub fn new(options: TrackerOptions, sessions: impl Iterator<Item = (SessionId, u64, u64)>) -> Self {
+    pub fn new(options: TrackerOptions, sessions: impl Iterator<Item = (SessionId, u64, Index)>) -> Self {
         let mut tracker = Self {
             options,
             sessions: BTreeMap::new(),
@@ -113,19 +113,19 @@ impl Tracker {
             has_leader: false,
             reign: None,
         };
-        for (session, timeout_ms, touches) in sessions {
-            tracker.insert(session, timeout_ms, touches);
+        for (session, timeout_ms, last_touch) in sessions {
+            tracker.insert(session, timeout_ms, last_touch);
         }
         tracker
     }
 
     /// Continues with the sessions of another state, of which this member knows no times: each
     /// counts as seen now. Ends a reign.
-    pub fn reload(&mut self, sessions: impl Iterator<Item = (SessionId, u64, u64)>) {
+    pub fn reload(&mut self, sessions: impl Iterator<Item = (SessionId, u64, Index)>) {
         self.reign = None;
         self.sessions.clear();
-        for (session, timeout_ms, touches) in sessions {
-            self.insert(session, timeout_ms, touches);
+        for (session, timeout_ms, last_touch) in sessions {
+            self.insert(session, timeout_ms, last_touch);
         }
     }
 
@@ -188,8 +188,10 @@ impl Tracker {
     pub fn applied(&mut self, term: u64, changes: &[SessionChange]) {
         for change in changes {
             match change {
-                SessionChange::Opened { session, timeout_ms } => self.opened(*session, *timeout_ms),
-                SessionChange::Touched { session, touches } => self.touched(term, *session, *touches),
+                SessionChange::Opened { session, timeout_ms, last_touch } => {
+                    self.opened(*session, *timeout_ms, *last_touch);
+                }
+                SessionChange::Touched { session, last_touch } => self.touched(term, *session, *last_touch),
                 SessionChange::Ended { session, cause: _ } => {
                     self.sessions.remove(session);
                 }
@@ -322,7 +324,7 @@ impl Tracker {
             session.guess_us = session.deadline_us.max(open_us + session.timeout_us / GRACE);
             if session.guess_us <= fair_us {
                 session.guess_us = fair_us + EXPIRE_AGAIN_US;
-                due.push((id, session.touches));
+                due.push((id, session.last_touch));
             }
             reign.deadlines.add(session.guess_us, id);
         }
@@ -331,8 +333,8 @@ impl Tracker {
             .collect()
     }
 
-    fn opened(&mut self, session: SessionId, timeout_ms: u64) {
-        self.insert(session, timeout_ms, 0);
+    fn opened(&mut self, session: SessionId, timeout_ms: u64, last_touch: Index) {
+        self.insert(session, timeout_ms, last_touch);
         let fair_us = self.clock.now_us();
         if let Some(reign) = &mut self.reign
             && let Some(known) = self.sessions.get_mut(&session)
@@ -348,22 +350,22 @@ impl Tracker {
         }
     }
 
-    fn touched(&mut self, term: u64, session: SessionId, touches: u64) {
+    fn touched(&mut self, term: u64, session: SessionId, last_touch: Index) {
         let fair_us = self.clock.now_us();
         let Some(known) = self.sessions.get_mut(&session) else {
             return;
         };
-        known.touches = touches;
+        known.last_touch = last_touch;
         known.seen_us = fair_us;
         if self.reign.as_ref().is_some_and(|reign| reign.term != term) {
             known.deadline_us = known.deadline_us.max(known.inherited_deadline_us());
         }
     }
 
-    fn insert(&mut self, session: SessionId, timeout_ms: u64, touches: u64) {
+    fn insert(&mut self, session: SessionId, timeout_ms: u64, last_touch: Index) {
         let state = Session {
             timeout_us: timeout_ms * 1_000,
-            touches,
+            last_touch,
             seen_us: self.clock.now_us(),
             deadline_us: 0,
             guess_us: 0,

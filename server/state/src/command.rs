@@ -125,8 +125,8 @@ pub enum Command {
     },
     /// The leader saw no life in these sessions for their whole timeout.
     ExpireSessions {
-        /// Each with the touch counter that the leader knew; refused if touched since.
-        sessions: Vec<(SessionId, u64)>,
+        /// Each with the last touch that the leader knew; refused if touched, or begun anew, since.
+        sessions: Vec<(SessionId, Index)>,
     },
     /// What a member says about itself once it runs (etcd: publish).
     PublishMember {
@@ -764,8 +764,8 @@ pub struct SessionInfo {
     pub session: SessionId,
     /// Its timeout in milliseconds.
     pub timeout_ms: u64,
-    /// How often the log saw it alive.
-    pub touches: u64,
+    /// The entry in which the log last saw it alive: its opening, or a touch.
+    pub last_touch: Index,
     /// Who opened it.
     pub principal: String,
     /// Secret that proves the right to attach; doors must not show it.

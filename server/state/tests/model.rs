@@ -15,19 +15,29 @@ use oarlock_state::command::{
     Answer, Compare, CompareOp, CompareTarget, Guard, KeyRange, KvOp, OpenSession, Outcome, Put, RangeQuery,
     ReplyBody, TokenScope, Txn, Update,
 };
-use oarlock_state::{Applied, Cause, Command, EventKind, Machine, Query, RequestId, Revision, SessionId};
+use oarlock_state::{
+    Applied, Cause, Command, EventKind, Index, Machine, Query, RequestId, Revision, SessionId,
+};
 use proptest::prelude::*;
 use world::World;
 
 /// One step of a story.
 #[derive(Clone, Debug)]
 enum Step {
-    Write { txn: Txn, request: Option<RequestId>, guard: Option<(Bytes, u64)> },
+    Write {
+        txn: Txn,
+        request: Option<RequestId>,
+        guard: Option<(Bytes, u64)>,
+    },
     Read(RangeQuery),
     Open(u64),
     Close(u64),
     Touch(u64),
-    Expire { session: u64, touches: u64 },
+    /// Names a touch so many entries before the last one.
+    Expire {
+        session: u64,
+        before: u64,
+    },
     Compact(u64),
     Reclaim(usize),
     Restart,
@@ -208,7 +218,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => session().prop_map(Step::Open),
         1 => session().prop_map(Step::Close),
         1 => session().prop_map(Step::Touch),
-        1 => (session(), 0..3_u64).prop_map(|(session, touches)| Step::Expire { session, touches }),
+        1 => (session(), 0..2_u64).prop_map(|(session, before)| Step::Expire { session, before }),
         2 => (0..30_u64).prop_map(Step::Compact),
         2 => (1..5_usize).prop_map(Step::Reclaim),
         1 => Just(Step::Restart),
@@ -246,14 +256,16 @@ impl Pair {
             Step::Touch(session) => {
                 let command = Command::TouchSessions { sessions: vec![SessionId(session)] };
                 self.command(command, |model| {
-                    model.sessions.entry(session).and_modify(|touches| *touches += 1);
+                    let entry = model.entry;
+                    model.sessions.entry(session).and_modify(|last_touch| *last_touch = entry);
                     Fate::Done(None)
                 });
             }
-            Step::Expire { session, touches } => {
-                let sessions = vec![(SessionId(session), touches)];
+            Step::Expire { session, before } => {
+                let last_touch = self.model.sessions.get(&session).copied().unwrap_or(before);
+                let sessions = vec![(SessionId(session), Index(last_touch - before))];
                 self.command(Command::ExpireSessions { sessions }, |model| {
-                    if model.sessions.get(&session) == Some(&touches) {
+                    if before == 0 {
                         model.end(session, Cause::Expired);
                     }
                     Fate::Done(None)
@@ -282,6 +294,7 @@ impl Pair {
         proposal.guards = guard.clone().map(scope).into_iter().collect();
         let known = self.model.changes.len();
         self.model.forget_due();
+        self.model.entry = self.world.replica.machine.applied().get() + 1;
         let fate = self.model.write(&txn, request, guard);
         let applied = self.world.propose(vec![proposal]);
         self.compare(&applied, &fate, known);
@@ -290,6 +303,7 @@ impl Pair {
     fn command(&mut self, command: Command, on_model: impl FnOnce(&mut Model) -> Fate) {
         let known = self.model.changes.len();
         self.model.forget_due();
+        self.model.entry = self.world.replica.machine.applied().get() + 1;
         let fate = on_model(&mut self.model);
         let proposal = self.world.proposal(command);
         let applied = self.world.propose(vec![proposal]);

@@ -5,7 +5,7 @@
 //! Beside the [operations of kv](script::ops) there are:
 //!
 //! ```text
-//! open [ID] [timeout=MS] [principal=NAME]   close ID   touch ID…   expire ID@TOUCHES…
+//! open [ID] [timeout=MS] [principal=NAME]   close ID   touch ID…   expire ID@LAST_TOUCH…
 //! compact REV        reclaim [BUDGET]       restart    check-digest INDEX [DIGEST]
 //! read OP            (outside of the log)   session ID   sessions [after=ID] [limit=N]
 //! history FROM..TO [budget=N]   previous REV.SUB   outcome ID/SEQ | outcome NAME   token KEY@REV
@@ -95,8 +95,8 @@ impl Story {
             "expire" => {
                 let mut sessions = Vec::new();
                 while let Some(word) = words.next() {
-                    let (id, touches) = pair(text(&word)?, "@")?;
-                    sessions.push((SessionId(id.parse()?), touches.parse()?));
+                    let (id, last_touch) = pair(text(&word)?, "@")?;
+                    sessions.push((SessionId(id.parse()?), Index(last_touch.parse()?)));
                 }
                 Command::ExpireSessions { sessions }
             }
@@ -182,9 +182,9 @@ impl Story {
     fn many(&mut self, verb: &str, count: u64) -> Result<String, Fault> {
         let command = match verb {
             "touch" => Command::TouchSessions { sessions: (1..=count).map(SessionId).collect() },
-            "expire" => {
-                Command::ExpireSessions { sessions: (1..=count).map(|id| (SessionId(id), 0)).collect() }
-            }
+            "expire" => Command::ExpireSessions {
+                sessions: (1..=count).map(|id| (SessionId(id), Index(0))).collect(),
+            },
             "write" => return self.many_writes(count),
             "guard" => {
                 let mut proposal = self.world.proposal(Command::Txn(Txn::default()));

@@ -44,7 +44,8 @@ impl Pair {
             }
             Step::Close(session) => self.end(session, Command::CloseSession { session }),
             Step::Expire(session) => {
-                self.end(session, Command::ExpireSessions { sessions: vec![(session, 0)] });
+                let last_touch = self.world.last_touch(session);
+                self.end(session, Command::ExpireSessions { sessions: vec![(session, last_touch)] });
             }
             Step::Wait(ms) => self.world.now_ms += ms,
         }

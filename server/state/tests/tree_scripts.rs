@@ -51,7 +51,8 @@ impl Story {
                 Ok(outcome(&self.world.apply(Command::CloseSession { session })))
             }
             "expire" => {
-                let sessions = vec![(SessionId(words.number()?), 0)];
+                let session = SessionId(words.number()?);
+                let sessions = vec![(session, self.world.last_touch(session))];
                 Ok(outcome(&self.world.apply(Command::ExpireSessions { sessions })))
             }
             "wait" => {

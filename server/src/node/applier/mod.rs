@@ -21,7 +21,7 @@ use crate::storage::state::StateStore;
 use crate::watch::Source;
 use crate::watch::hub::{Addressed, Hub, HubOptions};
 use oarlock_state::command::{Answer, Member};
-use oarlock_state::{Entry, LoadError, Machine, Query, Rejection, Revision, SessionId};
+use oarlock_state::{Entry, Index, LoadError, Machine, Query, Rejection, Revision, SessionId};
 use std::collections::VecDeque;
 use waiters::{Reads, Waiters};
 
@@ -221,8 +221,8 @@ fn to_applied(applier: &Applier, own: Option<u64>, sinks: &mut Sinks<'_>) {
     });
 }
 
-/// All sessions of a state: id, timeout in milliseconds, touches.
-fn sessions(machine: &Machine, store: &StateStore) -> Vec<(SessionId, u64, u64)> {
+/// All sessions of a state: id, timeout in milliseconds, last touch.
+fn sessions(machine: &Machine, store: &StateStore) -> Vec<(SessionId, u64, Index)> {
     let mut all = Vec::new();
     let mut after = SessionId(0);
     loop {
@@ -230,7 +230,7 @@ fn sessions(machine: &Machine, store: &StateStore) -> Vec<(SessionId, u64, u64)>
         let Ok(Answer::Sessions { sessions, more }) = machine.read(store, &query) else {
             return all;
         };
-        all.extend(sessions.iter().map(|found| (found.session, found.timeout_ms, found.touches)));
+        all.extend(sessions.iter().map(|found| (found.session, found.timeout_ms, found.last_touch)));
         match all.last() {
             Some((last, _, _)) if more => after = *last,
             Some(_) | None => return all,

@@ -89,13 +89,15 @@ pub enum SessionChange {
         session: SessionId,
         /// Milliseconds without life after which it is due.
         timeout_ms: u64,
+        /// The entry.
+        last_touch: Index,
     },
     /// The log saw it alive.
     Touched {
         /// The session.
         session: SessionId,
-        /// How often the log has seen it alive.
-        touches: u64,
+        /// The entry.
+        last_touch: Index,
     },
     /// It is gone.
     Ended {

@@ -6,7 +6,7 @@
 use crate::codec::{Reader, Writer, damaged};
 use crate::command::{Answer, OpenSession, Rejection, ReplyBody, SessionInfo};
 use crate::event::{Cause, Keyspace};
-use crate::ids::SessionId;
+use crate::ids::{Index, SessionId};
 use crate::keys::{self, Space};
 use crate::limits::{
     PRINCIPAL_BYTES_MAX, RANGE_BYTES_MAX, SESSION_TIMEOUT_MS_MAX, SESSION_TIMEOUT_MS_MIN,
@@ -33,7 +33,7 @@ const _: () = assert!(STAMP_MAX_MS << COUNTER_BITS < ID_MAX / 2 + 1);
 pub(super) struct Record {
     pub(super) secret: [u8; 16],
     pub(super) timeout_ms: u64,
-    pub(super) touches: u64,
+    pub(super) last_touch: Index,
     pub(super) opened_ms: u64,
     pub(super) principal: String,
 }
@@ -43,7 +43,7 @@ impl Record {
         let mut writer = Writer::new(FORMAT, self.principal.len() + 40);
         writer.raw(&self.secret);
         writer.number(self.timeout_ms);
-        writer.number(self.touches);
+        writer.number(self.last_touch.get());
         writer.number(self.opened_ms);
         writer.text(&self.principal);
         writer.finish()
@@ -54,7 +54,7 @@ impl Record {
         let session = Self {
             secret: reader.array(),
             timeout_ms: reader.number(),
-            touches: reader.number(),
+            last_touch: Index(reader.number()),
             opened_ms: reader.number(),
             principal: reader.text(),
         };
@@ -75,12 +75,13 @@ pub(super) fn open(work: &mut Scratch<'_>, open: &OpenSession) -> Result<ReplyBo
     let record = Record {
         secret: open.secret,
         timeout_ms,
-        touches: 0,
+        last_touch: work.counters.applied,
         opened_ms: work.stamp_ms(),
         principal: open.principal.clone(),
     };
     work.put(keys::session(session), record.encode());
-    work.session_changed(SessionChange::Opened { session, timeout_ms });
+    let last_touch = record.last_touch;
+    work.session_changed(SessionChange::Opened { session, timeout_ms, last_touch });
     Ok(ReplyBody::SessionOpened { session, timeout_ms })
 }
 
@@ -127,9 +128,9 @@ pub(super) fn touch(work: &mut Scratch<'_>, sessions: &[SessionId]) -> Result<Re
             continue;
         };
         let mut record = Record::decode(&stored);
-        record.touches += 1;
+        record.last_touch = work.counters.applied;
         work.replace(key, Some(stored), Some(record.encode()));
-        let change = SessionChange::Touched { session: *session, touches: record.touches };
+        let change = SessionChange::Touched { session: *session, last_touch: record.last_touch };
         work.session_changed(change);
     }
     Ok(ReplyBody::Done)
@@ -137,11 +138,14 @@ pub(super) fn touch(work: &mut Scratch<'_>, sessions: &[SessionId]) -> Result<Re
 
 /// Ends the sessions that were not touched since the leader looked. Each ends in a revision of its
 /// own, like a lease that etcd revokes.
-pub(super) fn expire(work: &mut Scratch<'_>, sessions: &[(SessionId, u64)]) -> Result<ReplyBody, Rejection> {
+pub(super) fn expire(
+    work: &mut Scratch<'_>,
+    sessions: &[(SessionId, Index)],
+) -> Result<ReplyBody, Rejection> {
     form::limit("number of sessions", sessions.len(), SESSIONS_PER_ENTRY_MAX)?;
     let mut ended = Vec::new();
-    for (session, touches) in sessions {
-        if get(work, *session).is_some_and(|record| record.touches == *touches) {
+    for (session, last_touch) in sessions {
+        if get(work, *session).is_some_and(|record| record.last_touch == *last_touch) {
             end(work, *session, Cause::Expired);
             ended.push(*session);
         }
@@ -201,7 +205,7 @@ fn info(view: &dyn View, session: SessionId, record: Record) -> SessionInfo {
     SessionInfo {
         session,
         timeout_ms: record.timeout_ms,
-        touches: record.touches,
+        last_touch: record.last_touch,
         principal: record.principal,
         secret: record.secret,
         opened_ms: record.opened_ms,
@@ -256,7 +260,7 @@ mod tests {
         let record = Record {
             secret: *b"0123456789abcdef",
             timeout_ms: 1,
-            touches: 2,
+            last_touch: Index(2),
             opened_ms: 3,
             principal: "p".to_owned(),
         };

@@ -40,12 +40,14 @@ pub struct Model {
     /// The map as it was at each revision; the last one is current.
     pub states: Vec<Map>,
     pub compacted: u64,
-    /// Touches of each live session.
+    /// The entry of each live session's last touch.
     pub sessions: BTreeMap<u64, u64>,
     pub windows: BTreeMap<u64, Window>,
     pub sequences: BTreeMap<Bytes, u64>,
     pub changes: Vec<Change>,
     pub now_ms: u64,
+    /// The entry that is being applied.
+    pub entry: u64,
 }
 
 /// What became of a proposal.
@@ -83,6 +85,7 @@ impl Model {
             sequences: BTreeMap::new(),
             changes: Vec::new(),
             now_ms: 0,
+            entry: 0,
         }
     }
 
@@ -195,7 +198,7 @@ impl Model {
             return Fate::Refused("session exists");
         }
         self.windows.remove(&session);
-        self.sessions.insert(session, 0);
+        self.sessions.insert(session, self.entry);
         Fate::Done(None)
     }
 

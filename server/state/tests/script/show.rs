@@ -144,10 +144,12 @@ fn position(at: (Revision, u32)) -> String {
 
 fn session_change(change: &SessionChange) -> String {
     match change {
-        SessionChange::Opened { session, timeout_ms } => {
+        SessionChange::Opened { session, timeout_ms, .. } => {
             format!("session {session} opened for {timeout_ms}ms")
         }
-        SessionChange::Touched { session, touches } => format!("session {session} touched {touches}x"),
+        SessionChange::Touched { session, last_touch } => {
+            format!("session {session} touched at {last_touch}")
+        }
         SessionChange::Ended { session, cause } => format!("session {session} ended {cause:?}"),
     }
 }
@@ -173,11 +175,11 @@ fn session(info: &SessionInfo) -> String {
         })
         .collect();
     format!(
-        "session {} of {:?} timeout={}ms touches={} opened={}ms acked={} last={} attached=[{}]",
+        "session {} of {:?} timeout={}ms touched={} opened={}ms acked={} last={} attached=[{}]",
         info.session,
         info.principal,
         info.timeout_ms,
-        info.touches,
+        info.last_touch,
         info.opened_ms,
         info.acked_up_to,
         info.last_sequence,

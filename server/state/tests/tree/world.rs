@@ -46,6 +46,14 @@ impl World {
         self.apply(Command::OpenSession(OpenSession { id, secret, timeout_ms: 10_000, principal }))
     }
 
+    /// The entry of a session's last touch; zero if there is no such session.
+    pub fn last_touch(&self, session: SessionId) -> Index {
+        match self.read(&Query::Session { session, want_attached: false }) {
+            Ok(Answer::Session(info)) => info.last_touch,
+            Ok(_) | Err(_) => Index(0),
+        }
+    }
+
     /// Asks the machine.
     pub fn read(&self, query: &Query) -> Result<Answer, Rejection> {
         self.machine.read(&self.view, query)

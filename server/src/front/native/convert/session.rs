@@ -99,7 +99,7 @@ pub fn record(info: SessionInfo) -> v1::SessionRecord {
         timeout_ms: info.timeout_ms,
         opened_unix_ms: info.opened_ms,
         principal: info.principal,
-        touches: info.touches,
+        last_touch: info.last_touch.get(),
         acked_up_to: info.acked_up_to,
         last_sequence: info.last_sequence,
         ..v1::SessionRecord::default()
