@@ -23,7 +23,14 @@ const TERM: u64 = 3;
 const MEMBERS: &str = "x=http://127.0.0.1:1,y=http://127.0.0.1:2,z=http://127.0.0.1:3";
 
 fn proposal(command: Command) -> Proposal {
-    Proposal { id: ProposalId::default(), request: None, idempotency: None, guards: Vec::new(), command }
+    Proposal {
+        id: ProposalId::default(),
+        request: None,
+        idempotency: None,
+        guards: Vec::new(),
+        caller: oarlock_state::Caller::Server,
+        command,
+    }
 }
 
 fn put(key: &'static str, owner: u64) -> Command {

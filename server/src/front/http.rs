@@ -15,6 +15,7 @@ use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use oarlock_state::Caller;
 use oarlock_state::Query as StateQuery;
 use serde::Deserialize;
 use std::fmt::Write;
@@ -69,7 +70,7 @@ struct Check {
 
 async fn read(handle: &Handle, name: &'static str, consistency: Consistency) -> Check {
     let asked = Request::Read { query: StateQuery::Members, consistency, timeout_ms: CHECK_MS };
-    let failure = handle.call(asked).await.err().map(|refusal| refusal.to_string());
+    let failure = handle.call_as(&Caller::Server, asked).await.err().map(|refusal| refusal.to_string());
     Check { name, failure }
 }
 

@@ -1,6 +1,6 @@
 //! Commands: one field of `Proposal` for each, and a short form for the commonest.
 
-use super::{FormatError, FormatResult, kv, tree};
+use super::{FormatError, FormatResult, auth, kv, tree};
 use bytes::Bytes;
 use oarlock_proto::internal::log as pb;
 use oarlock_state::command::{KvOp, OpenSession, Put, Txn};
@@ -39,6 +39,7 @@ pub(super) fn to_proto(command: &Command) -> Proto {
             index: index.get(),
             digest: Bytes::copy_from_slice(&digest.to_be_bytes()),
         }),
+        Command::Auth(op) => Proto::Auth(auth::to_proto(op)),
     }
 }
 
@@ -69,6 +70,7 @@ pub(super) fn from_proto(command: Proto) -> FormatResult<Command> {
             index: Index(check.index),
             digest: u128::from_be_bytes(sixteen("a digest", &check.digest)?),
         },
+        Proto::Auth(op) => Command::Auth(auth::from_proto(op)?),
     })
 }
 

@@ -50,7 +50,7 @@ pub(super) fn put_from_proto(put: pb::Put) -> Put {
     }
 }
 
-fn range_to_proto(range: &KeyRange) -> pb::KeyRange {
+pub(super) fn range_to_proto(range: &KeyRange) -> pb::KeyRange {
     match range {
         KeyRange::Key(key) => pb::KeyRange { start: key.clone(), ..pb::KeyRange::default() },
         KeyRange::Span { start, end } => pb::KeyRange {
@@ -62,7 +62,7 @@ fn range_to_proto(range: &KeyRange) -> pb::KeyRange {
     }
 }
 
-fn range_from_proto(range: Option<pb::KeyRange>) -> FormatResult<KeyRange> {
+pub(super) fn range_from_proto(range: Option<pb::KeyRange>) -> FormatResult<KeyRange> {
     let range = required(range, "a key range")?;
     Ok(match (range.span, range.to_last) {
         (false, _) => KeyRange::Key(range.start),

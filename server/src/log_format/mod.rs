@@ -17,6 +17,7 @@
 //! exactly one put, the commonest command by far, is written in a short form that saves two levels
 //! of nesting; it is read back as the same transaction.
 
+mod auth;
 mod command;
 mod kv;
 mod member;

@@ -3,7 +3,7 @@
 use super::{FormatResult, command, required};
 use oarlock_proto::internal::log as pb;
 use oarlock_state::command::{Guard, IdempotencyKey, TokenScope};
-use oarlock_state::{NodeId, Proposal, ProposalId, RequestId, Revision, SessionId};
+use oarlock_state::{Caller, NodeId, Principal, Proposal, ProposalId, RequestId, Revision, SessionId};
 
 /// The proposal as the log and the peers' messages carry it.
 pub fn proposal_to_proto(proposal: &Proposal) -> pb::Proposal {
@@ -14,6 +14,11 @@ pub fn proposal_to_proto(proposal: &Proposal) -> pb::Proposal {
         idempotency_key: idempotency.map(|name| name.key.clone()).unwrap_or_default(),
         idempotency_retain_ms: idempotency.map(|name| name.retain_ms).unwrap_or_default(),
         guards: proposal.guards.iter().map(guard_to_proto).collect(),
+        principal: match &proposal.caller {
+            Caller::User(principal) => Some(principal_to_proto(principal)),
+            Caller::Anonymous | Caller::Server => None,
+        },
+        by_server: proposal.caller == Caller::Server,
         command: Some(command::to_proto(&proposal.command)),
     }
 }
@@ -32,6 +37,11 @@ pub fn proposal_from_proto(proposal: pb::Proposal) -> FormatResult<Proposal> {
             retain_ms: proposal.idempotency_retain_ms,
         }),
         guards: proposal.guards.into_iter().map(guard_from_proto).collect::<FormatResult<_>>()?,
+        caller: match proposal.principal {
+            Some(pb::Principal { name, proven_at }) => Caller::user(name, proven_at),
+            None if proposal.by_server => Caller::Server,
+            None => Caller::Anonymous,
+        },
         command: command::from_proto(required(proposal.command, "a proposal's command")?)?,
     })
 }
@@ -44,6 +54,10 @@ pub fn id_to_proto(id: ProposalId) -> pb::ProposalId {
 /// The id that [`id_to_proto`] wrote.
 pub fn id_from_proto(id: &pb::ProposalId) -> ProposalId {
     ProposalId { node: NodeId(id.node), boot: id.boot, count: id.count }
+}
+
+fn principal_to_proto(principal: &Principal) -> pb::Principal {
+    pb::Principal { name: principal.name.clone(), proven_at: principal.proven_at }
 }
 
 fn request_to_proto(request: RequestId) -> pb::RequestId {

@@ -1,12 +1,13 @@
 //! One of each command, with every field in use: what the tests of the format pin.
 
 use bytes::Bytes;
+use oarlock_state::auth::{AuthOp, Password, Permission, PermissionKind, Secret};
 use oarlock_state::command::{
     Compare, CompareOp, CompareTarget, Guard, IdempotencyKey, KeyRange, KvOp, OpenSession, Put, RangeQuery,
     TokenScope, Txn, Update,
 };
 use oarlock_state::tree::{Create, NodeKind, TreeOp};
-use oarlock_state::{Command, Index, NodeId, Proposal, ProposalId, RequestId, Revision, SessionId};
+use oarlock_state::{Caller, Command, Index, NodeId, Proposal, ProposalId, RequestId, Revision, SessionId};
 
 fn bytes(text: &'static str) -> Bytes {
     Bytes::from_static(text.as_bytes())
@@ -19,6 +20,7 @@ pub(super) fn proposal(command: Command) -> Proposal {
         request: None,
         idempotency: None,
         guards: Vec::new(),
+        caller: Caller::Anonymous,
         command,
     }
 }
@@ -64,6 +66,27 @@ pub(super) fn commands() -> Vec<(&'static str, Command)> {
             "digest",
             Command::CheckDigest { index: Index(1024), digest: 0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10 },
         ),
+    ]
+}
+
+/// One of each change of users and roles.
+pub(super) fn auth_ops() -> Vec<(&'static str, AuthOp)> {
+    let (user, role, hash) = (|| "u".to_owned(), || "r".to_owned(), || Secret(bytes("hash")));
+    let range = KeyRange::Span { start: bytes("a"), end: Some(bytes("b")) };
+    let permission = Permission { kind: PermissionKind::ReadWrite, range: range.clone() };
+    vec![
+        ("auth enable", AuthOp::Enable { secret: hash() }),
+        ("auth disable", AuthOp::Disable),
+        ("auth add user", AuthOp::AddUser { name: user(), password: Password::Hash(hash()) }),
+        ("auth add user without password", AuthOp::AddUser { name: user(), password: Password::None }),
+        ("auth delete user", AuthOp::DeleteUser { name: user() }),
+        ("auth change password", AuthOp::ChangePassword { name: user(), hash: hash() }),
+        ("auth grant role", AuthOp::GrantRole { user: user(), role: role() }),
+        ("auth revoke role", AuthOp::RevokeRole { user: user(), role: role() }),
+        ("auth add role", AuthOp::AddRole { name: role() }),
+        ("auth delete role", AuthOp::DeleteRole { name: role() }),
+        ("auth grant permission", AuthOp::GrantPermission { role: role(), permission }),
+        ("auth revoke permission", AuthOp::RevokePermission { role: role(), range }),
     ]
 }
 

@@ -1,10 +1,10 @@
 //! Pins the format's bytes, and proves that what is written is read back.
 
-use super::samples::{commands, guarded_put, proposal};
+use super::samples::{auth_ops, commands, guarded_put, proposal};
 use super::*;
 use oarlock_state::command::{CompareOp, KeyRange, KvOp, Member, Put, Txn, Update};
 use oarlock_state::tree::{Create, NodeKind, TreeOp};
-use oarlock_state::{Command, Index, NodeId, ProposalId, RequestId, Revision, SessionId};
+use oarlock_state::{Caller, Command, Index, NodeId, ProposalId, RequestId, Revision, SessionId};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::fmt::Write as _;
@@ -42,6 +42,13 @@ fn page() -> String {
         lines.push((name, encode_batch(1000, &[proposal(command)])));
     }
     lines.push(("membership", encode_membership(&membership())));
+    for (name, op) in auth_ops() {
+        lines.push((name, encode_batch(1000, &[proposal(Command::Auth(op))])));
+    }
+    for (name, caller) in [("by a user", Caller::user("u", 300)), ("by the server", Caller::Server)] {
+        let compact = proposal(Command::Compact { revision: Revision(300) });
+        lines.push((name, encode_batch(1000, &[Proposal { caller, ..compact }])));
+    }
     lines.iter().map(|(name, bytes)| format!("{name}: {}\n", hex(bytes))).collect()
 }
 
@@ -56,6 +63,9 @@ fn bytes_are_pinned() {
 fn every_command_is_read_back() {
     let mut proposals: Vec<_> = commands().into_iter().map(|(_, command)| proposal(command)).collect();
     proposals.push(guarded_put());
+    proposals.extend(auth_ops().into_iter().map(|(_, op)| proposal(Command::Auth(op))));
+    proposals.push(Proposal { caller: Caller::user("u", 300), ..guarded_put() });
+    proposals.push(Proposal { caller: Caller::Server, ..guarded_put() });
     let payload = encode_batch(1000, &proposals);
     assert_eq!(decode_batch(payload), Ok((1000, proposals)));
     assert_eq!(decode_membership(encode_membership(&membership())), Ok(membership()));

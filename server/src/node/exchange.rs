@@ -1,12 +1,12 @@
 //! What the two halves of a core tell each other. All that they share.
 
 use super::io::Now;
-use super::request::{NodeStatus, Origin, Refusal, Result, Role, WatchSpec};
+use super::request::{Admin, NodeStatus, Origin, Refusal, Result, Role, WatchSpec};
 use crate::storage::BaseStore;
 use crate::storage::state::FlushDone;
 use bytes::Bytes;
 use oarlock_state::command::Member;
-use oarlock_state::{Command, Entry, NodeId, ProposalId, Query, SessionId};
+use oarlock_state::{Caller, Command, Entry, NodeId, ProposalId, Query, SessionId};
 use std::sync::Arc;
 
 /// The count of proposals that the core makes for itself: nobody waits for them. With this
@@ -47,6 +47,8 @@ pub enum ToApplier {
         index: u64,
         /// Who asks.
         origin: Origin,
+        /// On whose behalf.
+        caller: Caller,
         /// What.
         query: Query,
     },
@@ -66,10 +68,21 @@ pub enum ToApplier {
         /// What the driver knows.
         status: Box<NodeStatus>,
     },
+    /// Hand this back as [`ToDriver::Administer`] if the caller may administer.
+    Administer {
+        /// Who asks.
+        origin: Origin,
+        /// On whose behalf.
+        caller: Caller,
+        /// What.
+        admin: Admin,
+    },
     /// Begin a watch.
     Watch {
         /// Its name.
         origin: Origin,
+        /// On whose behalf.
+        caller: Caller,
         /// What.
         spec: WatchSpec,
     },
@@ -178,4 +191,13 @@ pub enum ToDriver {
     },
     /// A staged snapshot was installed.
     Installed(u64),
+    /// The caller may do this.
+    Administer {
+        /// Who asks.
+        origin: Origin,
+        /// What.
+        admin: Admin,
+    },
+    /// Whether authentication is on.
+    AuthEnabled(bool),
 }

@@ -7,8 +7,9 @@
 use super::io::Input;
 use super::mailbox::{Mail, Mailbox, MailboxLimits};
 use super::request::{self, NodeStatus, Refusal, Request, Role, WatchFrame, weight};
-use oarlock_state::NodeId;
+use oarlock_state::auth::Settings;
 use oarlock_state::command::Member;
+use oarlock_state::{Caller, NodeId};
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -45,6 +46,8 @@ struct Shared {
     mailbox: Mailbox,
     calls: Arc<Calls>,
     next_conn: AtomicU64,
+    auth_enabled: AtomicBool,
+    auth: Mutex<Arc<Settings>>,
     status: Mutex<Arc<NodeStatus>>,
     stopping: AtomicBool,
 }
@@ -62,6 +65,8 @@ impl Handle {
             mailbox,
             calls,
             next_conn: AtomicU64::new(CALLS + 1),
+            auth_enabled: AtomicBool::new(false),
+            auth: Mutex::default(),
             status: Mutex::new(Arc::new(status)),
             stopping: AtomicBool::new(false),
         };
@@ -73,20 +78,38 @@ impl Handle {
         &self.shared.identity
     }
 
-    /// Begins a connection whose replies go to `sink`. It ends when the [`Conn`] is dropped.
+    /// Begins a connection of nobody in particular, whose replies go to `sink`. It ends when the
+    /// [`Conn`] is dropped.
     pub fn open_conn(&self, sink: Arc<dyn ReplySink>) -> Conn {
-        let id = self.shared.next_conn.fetch_add(1, Relaxed);
-        self.shared.mailbox.put(Mail::Open { conn: id, sink });
-        Conn { id, shared: self.shared.clone() }
+        self.open_conn_as(Caller::Anonymous, sink)
     }
 
-    /// Asks once. The request is submitted when this is called, not when the future is first
+    /// Begins a connection on behalf of `caller`: all its requests are.
+    pub fn open_conn_as(&self, caller: Caller, sink: Arc<dyn ReplySink>) -> Conn {
+        let id = self.shared.next_conn.fetch_add(1, Relaxed);
+        self.shared.mailbox.put(Mail::Open { conn: id, sink });
+        Conn { id, caller, shared: self.shared.clone() }
+    }
+
+    /// Asks once, on nobody's behalf: as [`call_as`](Self::call_as) of an anonymous caller.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn call(&self, request: Request) -> impl Future<Output = request::Result> + Send + use<> {
+        self.call_as(&Caller::Anonymous, request)
+    }
+
+    /// Asks once, on behalf of `caller`. The request is submitted when this is called, not when the future is first
     /// polled; dropping the future gives up the answer, not the request.
     ///
     /// # Errors
     /// Whatever the node refuses; [`Refusal::Invalid`] for watches, which need a connection.
-    pub fn call(&self, request: Request) -> impl Future<Output = request::Result> + Send + use<> {
-        let waiting = self.begin_call(request);
+    pub fn call_as(
+        &self,
+        caller: &Caller,
+        request: Request,
+    ) -> impl Future<Output = request::Result> + Send + use<> {
+        let waiting = self.begin_call(caller, request);
         async move {
             // The sink drops a waiting call only when the node itself is gone.
             waiting?.await.unwrap_or(Err(Refusal::ShuttingDown))
@@ -109,6 +132,16 @@ impl Handle {
     /// Whether the node has begun to stop.
     pub fn is_stopping(&self) -> bool {
         self.shared.stopping.load(Relaxed)
+    }
+
+    /// Whether authentication is on, as far as this member has applied the log. Costs nothing.
+    pub fn auth_enabled(&self) -> bool {
+        self.shared.auth_enabled.load(Relaxed)
+    }
+
+    /// Authentication's settings, as far as this member has applied the log.
+    pub fn auth(&self) -> Arc<Settings> {
+        self.shared.auth.lock().expect("no code panics while it holds the settings").clone()
     }
 
     /// The mailbox, for the transport and the runtime.
@@ -135,13 +168,24 @@ impl Handle {
         *slot = Arc::new(status);
     }
 
+    /// Publishes whether authentication is on.
+    pub(super) fn publish_auth(&self, settings: Settings) {
+        let enabled = settings.enabled;
+        *self.shared.auth.lock().expect("no code panics while it holds the settings") = Arc::new(settings);
+        self.shared.auth_enabled.store(enabled, Relaxed);
+    }
+
     /// Publishes a change of the members at once.
     pub(super) fn publish_members(&self, members: Vec<Member>) {
         let mut slot = self.status_slot();
         *slot = Arc::new(NodeStatus { members, ..NodeStatus::clone(&slot) });
     }
 
-    fn begin_call(&self, request: Request) -> Result<oneshot::Receiver<request::Result>, Refusal> {
+    fn begin_call(
+        &self,
+        caller: &Caller,
+        request: Request,
+    ) -> Result<oneshot::Receiver<request::Result>, Refusal> {
         if matches!(request, Request::Watch(_) | Request::CancelWatch | Request::WatchProgress) {
             return Err(Refusal::Invalid {
                 what: "a watch needs a connection of its own, not a call".into(),
@@ -150,7 +194,7 @@ impl Handle {
         let (sender, receiver) = oneshot::channel();
         let bytes = weight(&request);
         let tag = self.shared.calls.insert(sender);
-        let put = self.shared.mailbox.put_requests(CALLS, 1, bytes, std::iter::once((tag, request)));
+        let put = self.shared.mailbox.put_requests(CALLS, caller, 1, bytes, std::iter::once((tag, request)));
         if let Err(refusal) = put {
             self.shared.calls.remove(tag);
             return Err(refusal);
@@ -166,6 +210,7 @@ impl Handle {
 /// One connection of a door. Dropping it ends its watches; its replies then have nowhere to go.
 pub struct Conn {
     id: u64,
+    caller: Caller,
     shared: Arc<Shared>,
 }
 
@@ -181,7 +226,7 @@ impl Conn {
     /// [`Refusal::Busy`] or [`Refusal::ShuttingDown`]; the request was not taken and no reply comes.
     pub fn submit(&self, tag: u64, request: Request) -> Result<(), Refusal> {
         let bytes = weight(&request);
-        self.shared.mailbox.put_requests(self.id, 1, bytes, std::iter::once((tag, request)))
+        self.shared.mailbox.put_requests(self.id, &self.caller, 1, bytes, std::iter::once((tag, request)))
     }
 
     /// Hands over several requests at once, in order and without others in between: all or none.
@@ -193,7 +238,7 @@ impl Conn {
             return Ok(());
         }
         let bytes = requests.iter().map(|(_, request)| weight(request)).sum();
-        self.shared.mailbox.put_requests(self.id, requests.len(), bytes, requests.into_iter())
+        self.shared.mailbox.put_requests(self.id, &self.caller, requests.len(), bytes, requests.into_iter())
     }
 
     /// As [`submit_all`](Self::submit_all), but what is refused stays in `requests`, to be offered
@@ -209,7 +254,7 @@ impl Conn {
         let count = requests.len();
         // Drained only when the mailbox asks for the first of them, which it does once they fit.
         let drained = std::iter::once(requests).flat_map(|requests| requests.drain(..));
-        self.shared.mailbox.put_requests(self.id, count, bytes, drained)
+        self.shared.mailbox.put_requests(self.id, &self.caller, count, bytes, drained)
     }
 
     /// Tells that watch frames of so many bytes ([`frame_bytes`]) were taken, so that as many may

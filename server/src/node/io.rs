@@ -3,8 +3,9 @@
 use super::request::{Origin, Request, Result, Role, WatchFrame};
 use crate::storage::state::{FlushDone, FlushJob};
 use oarlock_proto::internal::peer::Envelope;
-use oarlock_state::NodeId;
+use oarlock_state::auth::Settings;
 use oarlock_state::command::Member;
+use oarlock_state::{Caller, NodeId};
 use std::sync::Arc;
 
 /// A moment, as the outside tells it. The core has no clock of its own.
@@ -33,6 +34,8 @@ pub enum Input {
     Request {
         /// Where the reply goes.
         origin: Origin,
+        /// On whose behalf.
+        caller: Caller,
         /// What it asks.
         request: Request,
     },
@@ -134,6 +137,8 @@ pub enum Output {
         /// `eraftpb.Message`, encoded: delivered after the files.
         message: bytes::Bytes,
     },
+    /// Authentication was turned on or off, or users or roles changed. Told once at the start.
+    Auth(Settings),
     /// Put the staged snapshot in place of the state, then tell `Installed`. Nothing is applied
     /// until then.
     Install {

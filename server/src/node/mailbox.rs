@@ -13,7 +13,7 @@
 use super::io::Input;
 use super::request::{Origin, Refusal, Request};
 use oarlock_proto::internal::peer::Envelope;
-use oarlock_state::NodeId;
+use oarlock_state::{Caller, NodeId};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
@@ -129,14 +129,15 @@ impl Mailbox {
         &self.turned
     }
 
-    /// Puts in all of these requests of one connection, or none of them. The caller tells how many
-    /// they are and what they weigh.
+    /// Puts in all of these requests of one connection, or none of them. Whoever puts them in tells
+    /// how many they are and what they weigh.
     ///
     /// # Errors
     /// [`Refusal::Busy`] when they do not fit now, [`Refusal::ShuttingDown`] once the node stops.
     pub(super) fn put_requests(
         &self,
         conn: u64,
+        caller: &Caller,
         count: usize,
         bytes: usize,
         requests: impl Iterator<Item = (u64, Request)>,
@@ -154,10 +155,10 @@ impl Mailbox {
         }
         lanes.requests += count;
         lanes.request_bytes += bytes;
-        lanes.batch.requests.extend(
-            requests
-                .map(|(tag, request)| Mail::Input(Input::Request { origin: Origin { conn, tag }, request })),
-        );
+        lanes.batch.requests.extend(requests.map(|(tag, request)| {
+            let (origin, caller) = (Origin { conn, tag }, caller.clone());
+            Mail::Input(Input::Request { origin, caller, request })
+        }));
         self.ring(lanes);
         Ok(())
     }
@@ -234,7 +235,13 @@ mod tests {
     }
 
     fn ask(mailbox: &Mailbox, count: u64) -> Result<(), Refusal> {
-        mailbox.put_requests(1, count as usize, 256, (0..count).map(|tag| (tag, Request::Status)))
+        mailbox.put_requests(
+            1,
+            &Caller::Anonymous,
+            count as usize,
+            256,
+            (0..count).map(|tag| (tag, Request::Status)),
+        )
     }
 
     #[test]

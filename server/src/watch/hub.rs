@@ -140,6 +140,24 @@ impl Hub {
         found.is_some()
     }
 
+    /// Whether there is a watch of this name.
+    pub fn has(&self, origin: Origin) -> bool {
+        self.connections.find(origin.conn, origin.tag).is_some()
+    }
+
+    /// Ends every watch that `verdict` refuses.
+    pub fn review(
+        &mut self,
+        verdict: &dyn Fn(Origin, &WatchSpec) -> Result<(), Refusal>,
+        out: &mut Vec<Addressed>,
+    ) {
+        let judged = self.watches.iter().map(|(id, watch)| (*id, verdict(watch.origin, &watch.spec)));
+        let ended: Vec<_> = judged.filter_map(|(id, verdict)| Some((id, verdict.err()?))).collect();
+        for (id, refusal) in ended {
+            self.end(id, refusal, out);
+        }
+    }
+
     /// A connection is gone.
     pub fn disconnected(&mut self, conn: u64) {
         for id in self.connections.close(conn) {

@@ -84,7 +84,14 @@ impl World {
 
     fn apply_quietly(&mut self, commands: Vec<Command>) -> oarlock_state::Applied {
         let id = ProposalId::default();
-        let named = |command| Proposal { id, request: None, idempotency: None, guards: Vec::new(), command };
+        let named = |command| Proposal {
+            id,
+            request: None,
+            idempotency: None,
+            guards: Vec::new(),
+            caller: oarlock_state::Caller::Server,
+            command,
+        };
         let proposals = commands.into_iter().map(named).collect();
         let index = self.state.machine.applied().next();
         let entry = Entry { index, term: Term(1), body: EntryBody::Proposals { stamp_ms: 1, proposals } };

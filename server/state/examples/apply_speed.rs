@@ -101,7 +101,14 @@ fn puts(index: Index, number: u64, session: Option<SessionId>) -> Entry {
 
 fn proposal(count: u64, command: Command) -> Proposal {
     let id = ProposalId { count, ..ProposalId::default() };
-    Proposal { id, request: None, idempotency: None, guards: Vec::new(), command }
+    Proposal {
+        id,
+        request: None,
+        idempotency: None,
+        guards: Vec::new(),
+        caller: oarlock_state::Caller::Anonymous,
+        command,
+    }
 }
 
 fn entry(index: Index, proposals: Vec<Proposal>) -> Entry {

@@ -200,6 +200,14 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Everything that is left, as a text.
+    pub fn rest_of_text(&mut self) -> String {
+        match String::from_utf8(self.rest().to_vec()) {
+            Ok(text) => text,
+            Err(_) => self.complain("a text is not UTF-8"),
+        }
+    }
+
     /// Everything that is left.
     pub fn rest(&mut self) -> Bytes {
         let rest = self.record.slice(self.at..);

@@ -3,6 +3,7 @@
 //! Protocol-neutral. A door converts its protocol into these types and back; the log stores them
 //! through `log_format`; the machine executes them.
 
+use crate::auth::{AuthAnswer, AuthError, AuthOp, AuthQuery, Caller};
 use crate::event::Event;
 use crate::ids::{Index, NodeId, ProposalId, RequestId, Revision, SessionId, Term};
 use crate::tree::{TreeOp, TreeReply};
@@ -49,6 +50,8 @@ pub struct Proposal {
     pub idempotency: Option<IdempotencyKey>,
     /// All must hold, or nothing happens.
     pub guards: Vec<Guard>,
+    /// On whose behalf.
+    pub caller: Caller,
     /// What to do.
     pub command: Command,
 }
@@ -154,6 +157,8 @@ pub enum Command {
         /// The digest.
         digest: u128,
     },
+    /// Change users, roles and permissions.
+    Auth(AuthOp),
 }
 
 /// Begin a session.
@@ -165,7 +170,7 @@ pub struct OpenSession {
     pub secret: [u8; 16],
     /// Milliseconds without life after which the session ends.
     pub timeout_ms: u64,
-    /// Who opened it; empty without authentication.
+    /// Who opened it. With authentication it is the caller, whatever this says.
     pub principal: String,
 }
 
@@ -597,6 +602,9 @@ pub enum Rejection {
     /// A tree operation was refused; the numbers are ZooKeeper's.
     #[error("tree: {0}")]
     Tree(#[from] crate::tree::TreeError),
+    /// Authentication says no.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
     /// The member does not exist.
     #[error("member {node} does not exist")]
     MemberNotFound {
@@ -702,6 +710,8 @@ pub enum Query {
         /// `Event::previous`.
         at: (Revision, u32),
     },
+    /// Users and roles.
+    Auth(AuthQuery),
 }
 
 /// Names a request whose outcome is asked for.
@@ -755,6 +765,8 @@ pub enum Answer {
     },
     /// The record; `None` if it was a deletion.
     Previous(Option<KeyValue>),
+    /// Users and roles.
+    Auth(AuthAnswer),
 }
 
 /// What is known of a session.

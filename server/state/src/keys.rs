@@ -17,7 +17,9 @@
 //! | | `i`, idempotency key | time of forgetting, outcome | yes |
 //! | | `x`, time in ms u64, `s`, session u64 | empty: forget this ended session's outcomes | yes |
 //! | | `x`, time in ms u64, `i`, idempotency key | empty: forget this key | yes |
-//! | `u` Auth | users, roles | | yes |
+//! | `u` Auth | `s` | settings: on or off, auth revision, secret of tokens | yes |
+//! | | `u`, name | user: hash of the password, roles | yes |
+//! | | `r`, name | role: permissions | yes |
 //! | `m` Meta | `c` | the counters | its own part apart |
 //! | | `d` | recent digests | no |
 //! | | `r` | how far `reclaim` came | no |
@@ -279,6 +281,14 @@ pub fn outcomes_of(session: SessionId) -> (Bytes, Bytes) {
     (outcome(session, 0), beyond)
 }
 
+/// An idempotency key as one user's own: nobody else's request is taken for its repetition. Without
+/// authentication there are no users, and the key stays as it is.
+pub fn users_own(user: Option<&str>, key: &Bytes) -> Bytes {
+    let Some(user) = user else { return key.clone() };
+    let length = (user.len() as u64).to_be_bytes();
+    [&[0], length.as_slice(), user.as_bytes(), key].concat().into()
+}
+
 /// The outcome of a request with an idempotency key.
 pub fn idempotent(key: &[u8]) -> Bytes {
     Space::Dedup.key(&[b"i", key])
@@ -329,6 +339,25 @@ pub fn removed_member(node: NodeId) -> Bytes {
     Space::Meta.key(&[b"x", &node.get().to_be_bytes()])
 }
 
+/// Whether authentication is on.
+pub const AUTH_SETTINGS: &[u8] = b"us";
+
+/// A user.
+pub fn user(name: &str) -> Bytes {
+    Space::Auth.key(&[b"u", name.as_bytes()])
+}
+
+/// First full key of the users, and the first one beyond them. The first one begins all of them.
+pub const USER_SPAN: (&[u8], &[u8]) = (b"uu", b"uv");
+
+/// A role.
+pub fn role(name: &str) -> Bytes {
+    Space::Auth.key(&[b"r", name.as_bytes()])
+}
+
+/// First full key of the roles, and the first one beyond them. The first one begins all of them.
+pub const ROLE_SPAN: (&[u8], &[u8]) = (b"ur", b"us");
+
 /// The counter of sequential keys under a prefix.
 pub fn sequence(prefix: &[u8]) -> Bytes {
     Space::Meta.key(&[b"q", prefix])
@@ -363,6 +392,9 @@ mod tests {
         assert_eq!(member(NodeId(1)), b"mn\0\0\0\0\0\0\0\x01".as_slice());
         assert_eq!(removed_member(NodeId(1)), b"mx\0\0\0\0\0\0\0\x01".as_slice());
         assert_eq!(sequence(b"p"), b"mqp".as_slice());
+        assert_eq!(user("n"), b"uun".as_slice());
+        assert_eq!(role("n"), b"urn".as_slice());
+        assert!(user("n").starts_with(USER_SPAN.0) && role("n").starts_with(ROLE_SPAN.0));
     }
 
     #[test]

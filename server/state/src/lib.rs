@@ -19,8 +19,10 @@
 //! **Architecture invariant:** this crate names no clock, disk, socket, thread, random source or
 //! hash map. Cargo proves the coarse part (see its dependencies), `clippy.toml` the rest.
 //!
-//! Modules in reading order: [`ids`], [`command`], [`event`], [`view`], [`keys`], [`machine`].
+//! Modules in reading order: [`ids`], [`command`], [`event`], [`view`], [`keys`], [`machine`]; then
+//! [`tree`] and [`auth`].
 
+pub mod auth;
 pub mod codec;
 pub mod command;
 pub mod digest;
@@ -34,6 +36,7 @@ pub mod plant;
 pub mod tree;
 pub mod view;
 
+pub use auth::{Caller, Principal};
 pub use command::{Command, Entry, EntryBody, Outcome, Proposal, Query, Rejection, Reply};
 pub use event::{Cause, Event, EventKind};
 pub use ids::{Index, NodeId, ProposalId, RequestId, Revision, SessionId, Term};

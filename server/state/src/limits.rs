@@ -42,6 +42,14 @@ pub const PURGES_PER_ENTRY_MAX: usize = 256;
 pub const OUTCOME_KEY_BYTES_MAX: usize = 256;
 /// Bytes in the name of who opened a session.
 pub const PRINCIPAL_BYTES_MAX: usize = 1024;
+/// Bytes in the name of a user or a role.
+pub const AUTH_NAME_BYTES_MAX: usize = 1024;
+/// Bytes in the hash of a password, and in the secret of tokens.
+pub const AUTH_SECRET_BYTES_MAX: usize = 1024;
+/// Permissions of one role.
+pub const ROLE_PERMISSIONS_MAX: usize = 10_000;
+/// Roles of one user.
+pub const USER_ROLES_MAX: usize = 1_000;
 /// Bytes that describe one member.
 pub const MEMBER_BYTES_MAX: usize = 16 * 1024;
 /// The state's digest is remembered at each index that is a multiple of this.
@@ -53,4 +61,5 @@ pub const DIGESTS_KEPT: usize = 16;
 pub const REVISION_JUMP: u64 = 1_000_000_000;
 
 const _: () = assert!(VALUE_BYTES_MAX + KEY_BYTES_MAX + ACL_BYTES_MAX < PROPOSAL_BYTES_MAX);
+const _: () = assert!(AUTH_NAME_BYTES_MAX <= PRINCIPAL_BYTES_MAX);
 const _: () = assert!(SESSION_TIMEOUT_MS_MIN < SESSION_TIMEOUT_MS_MAX);

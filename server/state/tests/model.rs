@@ -16,7 +16,7 @@ use oarlock_state::command::{
     ReplyBody, TokenScope, Txn, Update,
 };
 use oarlock_state::{
-    Applied, Cause, Command, EventKind, Index, Machine, Query, RequestId, Revision, SessionId,
+    Applied, Caller, Cause, Command, EventKind, Index, Machine, Query, RequestId, Revision, SessionId,
 };
 use proptest::prelude::*;
 use world::World;
@@ -320,7 +320,7 @@ impl Pair {
 
     fn read(&self, query: RangeQuery) {
         let expected = self.model.read(&query);
-        match (self.world.read(&Query::Range(query)), expected) {
+        match (self.world.read(&Caller::Server, &Query::Range(query)), expected) {
             (Ok(Answer::Range(reply)), Ok(expected)) => assert_eq!(reply, expected),
             (Err(rejection), Err(expected)) => assert_eq!(model::name(&rejection), expected),
             (answer, expected) => panic!("expected {expected:?}, got {answer:?}"),
@@ -336,7 +336,7 @@ impl Pair {
             }
         }
         let (from, to) = (Revision(self.model.compacted), Revision(u64::MAX - 1));
-        let history = self.world.read(&Query::History { from, to, byte_budget: u64::MAX });
+        let history = self.world.read(&Caller::Server, &Query::History { from, to, byte_budget: u64::MAX });
         let Ok(Answer::History { events, through }) = history else {
             panic!("no history: {history:?}");
         };

@@ -16,6 +16,9 @@
 //! many touch N | many expire N | many write N | many guard N
 //! ```
 //!
+//! Users and roles: [`script::auth`]. Any line takes `as=USER[@PROVEN_AT]` or `as=nobody`; without it
+//! the server itself asks, which may do everything.
+//!
 //! Any proposal takes `by=ID/SEQ/ACKED`, `once=NAME/MS`, `guard=KEY@REV` and `guard=node:PATH@REV`.
 
 mod script;
@@ -24,12 +27,12 @@ use oarlock_state::command::{
     Guard, IdempotencyKey, Member, MembershipChange, OpenSession, OutcomeOf, Query, TokenScope, Txn,
 };
 use oarlock_state::{
-    Applied, Command, EntryBody, Index, Machine, NodeId, Proposal, ProposalId, RequestId, Revision,
+    Applied, Caller, Command, EntryBody, Index, Machine, NodeId, Proposal, ProposalId, RequestId, Revision,
     SessionId, Term, View,
 };
 use script::words::{Fault, Words};
-use script::world::World;
-use script::{ops, show};
+use script::world::{Replica, World};
+use script::{auth, ops, show};
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -58,7 +61,11 @@ impl Story {
     fn line(&mut self, words: &mut Words) -> Result<String, Fault> {
         let names = Names::take(words)?;
         let verb = words.text()?;
-        if let Some(command) = self.command(&verb, words)? {
+        let command = match auth::command(&verb, words)? {
+            None => self.command(&verb, words)?,
+            auth => auth,
+        };
+        if let Some(command) = command {
             let proposal = names.give(self.world.proposal(command));
             if let Some(held) = &mut self.held {
                 held.push(proposal);
@@ -67,8 +74,13 @@ impl Story {
             return Ok(show::applied(&self.world.propose(vec![proposal])));
         }
         if let Some(query) = question(&verb, words)? {
-            let answer = self.world.read(&query);
+            let answer = self.world.read(&names.caller, &query);
             return Ok(answer.map_or_else(|no| show::refused(&no), |answer| show::answer(&answer)));
+        }
+        if let Some(need) = auth::need(&verb, words)? {
+            let Replica { machine, view } = &self.world.replica;
+            let verdict = machine.permits(view, &names.caller, need.of());
+            return Ok(verdict.map_or_else(|no| show::refused(&no), |()| "permitted".to_owned()));
         }
         self.deed(&verb, words)
     }
@@ -270,11 +282,15 @@ struct Names {
     request: Option<RequestId>,
     idempotency: Option<IdempotencyKey>,
     guards: Vec<Guard>,
+    caller: Caller,
 }
 
 impl Names {
     fn take(words: &mut Words) -> Result<Self, Fault> {
-        let mut names = Self { request: None, idempotency: None, guards: Vec::new() };
+        let mut names = Self { request: None, idempotency: None, guards: Vec::new(), caller: Caller::Server };
+        if let Some(caller) = words.line_option("as") {
+            names.caller = self::caller(text(&caller)?)?;
+        }
         if let Some(by) = words.line_option("by") {
             let (session, rest) = pair(text(&by)?, "/")?;
             let (sequence, acked) = rest.split_once('/').unwrap_or((rest, "0"));
@@ -296,8 +312,8 @@ impl Names {
     }
 
     fn give(self, proposal: Proposal) -> Proposal {
-        let Self { request, idempotency, guards } = self;
-        Proposal { request, idempotency, guards, ..proposal }
+        let Self { request, idempotency, guards, caller } = self;
+        Proposal { request, idempotency, guards, caller, ..proposal }
     }
 }
 
@@ -347,8 +363,17 @@ fn question(verb: &str, words: &mut Words) -> Result<Option<Query>, Fault> {
         }
         "token" => Query::CheckToken(guard(&words.text()?)?),
         "members" => Query::Members,
-        _ => return Ok(None),
+        _ => return Ok(auth::question(verb, words)?.map(Query::Auth)),
     }))
+}
+
+/// `nobody`, or `NAME` or `NAME@PROVEN_AT`.
+fn caller(word: &str) -> Result<Caller, Fault> {
+    Ok(match word.split_once('@') {
+        None if word == "nobody" => Caller::Anonymous,
+        None => Caller::user(word, u64::MAX),
+        Some((name, proven_at)) => Caller::user(name, proven_at.parse()?),
+    })
 }
 
 fn guard(word: &str) -> Result<Guard, Fault> {
@@ -429,4 +454,9 @@ fn guards() {
 #[test]
 fn cluster() {
     run_all("cluster");
+}
+
+#[test]
+fn auth() {
+    run_all("auth");
 }

@@ -70,7 +70,14 @@ mod tests {
     fn log(number: u64, succeeded: bool) -> Vec<Execution> {
         let id = ProposalId::default();
         let command = command(number);
-        let proposal = Proposal { id, request: None, idempotency: None, guards: Vec::new(), command };
+        let proposal = Proposal {
+            id,
+            request: None,
+            idempotency: None,
+            guards: Vec::new(),
+            caller: oarlock_state::Caller::Anonymous,
+            command,
+        };
         let outcome = if succeeded { Ok(reply()) } else { Err(Rejection::KeyEmpty) };
         vec![Execution { index: 2, proposal, outcome }]
     }

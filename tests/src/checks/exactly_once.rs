@@ -170,7 +170,14 @@ mod tests {
     fn execution(index: u64, request: Option<RequestId>, number: u64, repeated: bool) -> Execution {
         let command = Command::Txn(put(&Bytes::from_static(b"k"), value_of(number)));
         let id = ProposalId::default();
-        let proposal = Proposal { id, request, idempotency: None, guards: Vec::new(), command };
+        let proposal = Proposal {
+            id,
+            request,
+            idempotency: None,
+            guards: Vec::new(),
+            caller: oarlock_state::Caller::Anonymous,
+            command,
+        };
         Execution { index, proposal, outcome: Ok(reply(if repeated { 2 } else { index }, repeated)) }
     }
 

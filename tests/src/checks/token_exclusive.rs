@@ -114,7 +114,14 @@ mod tests {
         let guards = vec![Guard { scope: TokenScope::Key(LOCK), token: Revision(token) }];
         let command = Command::Txn(put(&Bytes::from_static(b"data"), value_of(1)));
         let id = ProposalId::default();
-        let proposal = Proposal { id, request: None, idempotency: None, guards, command };
+        let proposal = Proposal {
+            id,
+            request: None,
+            idempotency: None,
+            guards,
+            caller: oarlock_state::Caller::Anonymous,
+            command,
+        };
         let reply = Reply {
             revision: Revision(revision),
             index: Index(revision),

@@ -12,6 +12,7 @@ pub(crate) fn put(key: &str) -> Proposal {
         request: None,
         idempotency: None,
         guards: Vec::new(),
+        caller: oarlock_state::Caller::Anonymous,
         command: Command::Txn(Txn { then: vec![KvOp::Put(put)], ..Txn::default() }),
     }
 }

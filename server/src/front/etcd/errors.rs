@@ -5,6 +5,7 @@
 
 use crate::node::request::Refusal;
 use oarlock_state::Rejection;
+use oarlock_state::auth::AuthError;
 use oarlock_state::command::Obstacle;
 use tonic::{Code, Status};
 
@@ -149,6 +150,7 @@ pub fn rejected(rejection: &Rejection) -> Status {
             Some(known) => known,
             None => return Status::failed_precondition(format!("etcdserver: {rejection}")),
         },
+        Rejection::Auth(error) => auth(*error),
         // No request of etcd's API leads to these, unless it opted in to exactly-once.
         Rejection::KeyExists { .. }
         | Rejection::BadValue { .. }
@@ -160,4 +162,25 @@ pub fn rejected(rejection: &Rejection) -> Status {
         }
     };
     known.into()
+}
+
+/// What authentication says no to, in etcd's words.
+fn auth(error: AuthError) -> EtcdError {
+    match error {
+        AuthError::NoToken | AuthError::UserNameEmpty => USER_EMPTY,
+        AuthError::Stale => INVALID_AUTH_TOKEN,
+        AuthError::PermissionDenied => PERMISSION_DENIED,
+        AuthError::NoRootUser => ROOT_USER_NOT_EXIST,
+        AuthError::NoRootRole => ROOT_ROLE_NOT_EXIST,
+        AuthError::NotEnabled => AUTH_NOT_ENABLED,
+        AuthError::Failed => AUTH_FAILED,
+        AuthError::UserExists => USER_EXISTS,
+        AuthError::UserNotFound => USER_NOT_FOUND,
+        AuthError::RoleNameEmpty => ROLE_EMPTY,
+        AuthError::RoleExists => ROLE_EXISTS,
+        AuthError::RoleNotFound => ROLE_NOT_FOUND,
+        AuthError::RoleNotGranted => ROLE_NOT_GRANTED,
+        AuthError::PermissionNotGranted => PERMISSION_NOT_GRANTED,
+        AuthError::InvalidManagement => INVALID_AUTH_MANAGEMENT,
+    }
 }

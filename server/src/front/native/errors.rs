@@ -75,6 +75,7 @@ pub fn rejection(rejection: &Rejection) -> v1::Error {
         Rejection::Tree(_) => v1::ErrorCode::Tree,
         Rejection::MemberNotFound { .. } => v1::ErrorCode::MemberNotFound,
         Rejection::MembershipRefused { .. } => v1::ErrorCode::MembershipRefused,
+        Rejection::Auth(_) => v1::ErrorCode::PermissionDenied,
     };
     let (oldest_revision, current_revision) = match rejection {
         Rejection::Compacted { oldest, .. } => (oldest.get(), 0),

@@ -3,11 +3,12 @@
 use super::{Applier, PROPOSALS_PER_ROUND, Sinks, StateSource, sessions, to_applied};
 use crate::node::exchange::{OWN_BUSINESS, ToDriver};
 use crate::node::io::{Now, Output};
-use crate::node::request::{Refusal, Response};
+use crate::node::request::{Origin, Refusal, Response, WatchSpec};
 use crate::storage::state::StateStore;
 use crate::storage::{BaseStore, StorageError, StorageResult};
+use oarlock_state::auth::Need;
 use oarlock_state::command::{Command, Member, Outcome};
-use oarlock_state::{Applied, DigestCheck, Entry, EntryBody, Machine, ProposalId};
+use oarlock_state::{Applied, Caller, DigestCheck, Entry, EntryBody, Machine, ProposalId};
 use std::sync::Arc;
 
 impl Applier {
@@ -57,7 +58,26 @@ impl Applier {
         if let Some(check) = applied.digest_check {
             self.check_digest(check, sinks);
         }
+        if applied.auth.is_some() {
+            self.auth_changed(sinks);
+        }
         own
+    }
+
+    /// Tells everybody whether authentication is on, and ends the watches that are not permitted any
+    /// more.
+    pub(super) fn auth_changed(&mut self, sinks: &mut Sinks<'_>) {
+        let settings = self.machine.auth().clone();
+        sinks.driver.push(ToDriver::AuthEnabled(settings.enabled));
+        sinks.outputs.push(Output::Auth(settings));
+        let Self { machine, store, watchers, hub, frames, .. } = self;
+        let verdict = |origin: Origin, spec: &WatchSpec| {
+            let caller = watchers.get(&origin.conn).unwrap_or(&Caller::Anonymous);
+            let need = Need::Watch(spec.keyspace, &spec.range);
+            machine.permits(store, caller, need).map_err(Refusal::Rejected)
+        };
+        hub.review(&verdict, frames);
+        self.flush_frames(sinks.outputs);
     }
 
     fn reply(&mut self, outcomes: Vec<(ProposalId, Outcome)>, sinks: &mut Sinks<'_>) -> Option<u64> {
@@ -154,6 +174,7 @@ impl Applier {
         to_applied(self, None, sinks);
         let members = self.members();
         self.tell_members(members, sinks);
+        self.auth_changed(sinks);
         Ok(())
     }
 }

@@ -21,8 +21,8 @@ use crate::storage::state::StateStore;
 use crate::watch::Source;
 use crate::watch::hub::{Addressed, Hub, HubOptions};
 use oarlock_state::command::{Answer, Member};
-use oarlock_state::{Entry, Index, LoadError, Machine, Query, Rejection, Revision, SessionId};
-use std::collections::VecDeque;
+use oarlock_state::{Caller, Entry, Index, LoadError, Machine, Query, Rejection, Revision, SessionId};
+use std::collections::{BTreeMap, VecDeque};
 use waiters::{Reads, Waiters};
 
 /// Proposals applied before the others get their turn.
@@ -56,6 +56,8 @@ pub struct Applier {
     was_member: bool,
     frames: Vec<Addressed>,
     ticked: bool,
+    /// Who watches, by connection; of the others nobody in particular does.
+    watchers: BTreeMap<u64, Caller>,
     idle: idle::Search,
     observer: Option<ApplyObserver>,
 }
@@ -109,6 +111,7 @@ impl Applier {
             was_member: false,
             frames: Vec::new(),
             ticked: false,
+            watchers: BTreeMap::new(),
             idle: idle::Search::default(),
             observer: None,
             options: options.clone(),
@@ -129,6 +132,7 @@ impl Applier {
         to_applied(self, None, &mut sinks);
         sinks.driver.push(ToDriver::Durable(self.durable_told));
         self.tell_members(self.members(), &mut sinks);
+        self.auth_changed(&mut sinks);
     }
 
     /// Takes messages, applies what is committed, answers what can be answered. Returns whether

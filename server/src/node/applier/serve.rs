@@ -4,11 +4,12 @@ use super::waiters::Question;
 use super::{Applier, Sinks, StateSource};
 use crate::node::exchange::{Reign, ToApplier, ToDriver};
 use crate::node::io::{Now, Output};
-use crate::node::request::{NodeStatus, Origin, Refusal, Response, Result, Role, WatchSpec};
+use crate::node::request::{NodeStatus, Origin, Refusal, Response, Result, Role, WatchFrame, WatchSpec};
 use crate::session::acks::Pending;
 use crate::storage::StorageResult;
-use oarlock_state::Query;
+use oarlock_state::auth::Need;
 use oarlock_state::command::Answer;
+use oarlock_state::{Caller, Query};
 
 impl Applier {
     pub(super) fn take(&mut self, now: Now, message: ToApplier, sinks: &mut Sinks<'_>) -> StorageResult<()> {
@@ -24,8 +25,8 @@ impl Applier {
                 }
             }
             ToApplier::Reply { origin, result } => self.answer(origin, result, sinks),
-            ToApplier::Read { index, origin, query } => {
-                self.reads.add(index, origin, Question::State(query));
+            ToApplier::Read { index, origin, caller, query } => {
+                self.reads.add(index, origin, Question::State(caller, query));
             }
             ToApplier::ReadMembers { index, origin, added } => {
                 self.reads.add(index, origin, Question::Members { added });
@@ -34,14 +35,23 @@ impl Applier {
                 let status = Box::new(self.complete(*status));
                 self.answer(origin, Ok(Response::Status(status)), sinks);
             }
-            ToApplier::Watch { origin, spec } => self.watch(origin, spec, sinks),
+            ToApplier::Administer { origin, caller, admin } => {
+                match self.machine.permits(&self.store, &caller, Need::Administration) {
+                    Ok(()) => sinks.driver.push(ToDriver::Administer { origin, admin }),
+                    Err(rejection) => self.answer(origin, Err(rejection.into()), sinks),
+                }
+            }
+            ToApplier::Watch { origin, caller, spec } => self.watch(origin, caller, spec, sinks),
             ToApplier::CancelWatch(origin) => self.cancel_watch(origin, sinks),
             ToApplier::WatchProgress(origin) => {
                 self.hub.tell_progress(origin.conn, &mut self.frames);
                 self.answer(origin, Ok(Response::Done), sinks);
             }
             ToApplier::WatchCredit { conn, bytes } => self.hub.credit(conn, bytes),
-            ToApplier::Disconnected(conn) => self.hub.disconnected(conn),
+            ToApplier::Disconnected(conn) => {
+                self.watchers.remove(&conn);
+                self.hub.disconnected(conn);
+            }
             ToApplier::Committed(entries) => self.backlog.extend(entries),
             ToApplier::Reign(reign) => self.reign_changed(now, reign, sinks),
             ToApplier::KeepAlives(batch) => {
@@ -104,15 +114,15 @@ impl Applier {
         }
         for (origin, question) in self.reads.due(self.machine.applied().get()) {
             let result = match question {
-                Question::State(query) => self.read(&query),
+                Question::State(caller, query) => self.read(&caller, &query),
                 Question::Members { added } => Ok(Response::Members { added, members: self.members() }),
             };
             self.answer(origin, result, sinks);
         }
     }
 
-    fn read(&self, query: &Query) -> Result {
-        let answer: Answer = self.machine.read(&self.store, query)?;
+    fn read(&self, caller: &Caller, query: &Query) -> Result {
+        let answer: Answer = self.machine.read_as(&self.store, caller, query)?;
         let (revision, index) = (self.machine.revision(), self.machine.applied().get());
         Ok(Response::Answer { answer, revision, index })
     }
@@ -133,9 +143,18 @@ impl Applier {
         }
     }
 
-    fn watch(&mut self, origin: Origin, spec: WatchSpec, sinks: &mut Sinks<'_>) {
+    fn watch(&mut self, origin: Origin, caller: Caller, spec: WatchSpec, sinks: &mut Sinks<'_>) {
         let source = StateSource { machine: &self.machine, store: &self.store };
-        if let Err(refusal) = self.hub.watch(origin, spec, &source, &mut self.frames) {
+        let need = Need::Watch(spec.keyspace, &spec.range);
+        let permitted = self.machine.permits(&self.store, &caller, need);
+        if let Caller::User(_) = caller {
+            self.watchers.insert(origin.conn, caller);
+        }
+        if let Err(rejection) = permitted
+            && !self.hub.has(origin)
+        {
+            self.frames.push((origin, WatchFrame::Cancelled(rejection.into())));
+        } else if let Err(refusal) = self.hub.watch(origin, spec, &source, &mut self.frames) {
             self.answer(origin, Err(refusal), sinks);
         }
     }

@@ -1,7 +1,7 @@
 //! Who waits for what.
 
 use crate::node::request::Origin;
-use oarlock_state::{NodeId, ProposalId, Query};
+use oarlock_state::{Caller, NodeId, ProposalId, Query};
 use std::collections::{BTreeMap, HashMap};
 
 /// The writes of this node that are under way. Bounded by the driver, which admits them.
@@ -38,8 +38,8 @@ impl Waiters {
 /// What a read answers.
 #[derive(Clone, Debug)]
 pub enum Question {
-    /// A query.
-    State(Query),
+    /// A query, on somebody's behalf.
+    State(Caller, Query),
     /// The members, after a change of them.
     Members {
         /// The member that was added, or zero.

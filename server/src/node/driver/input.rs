@@ -12,9 +12,10 @@ use crate::node::request::{
 };
 use crate::storage::StorageError;
 use bytes::Bytes;
+use oarlock_state::auth::AuthError;
 use oarlock_state::command::{KvOp, Txn};
 use oarlock_state::tree::TreeOp;
-use oarlock_state::{Command, NodeId, Proposal, ProposalId, Query, SessionId};
+use oarlock_state::{Caller, Command, NodeId, Proposal, ProposalId, SessionId};
 
 /// Administrative requests that may wait at one node.
 const ADMIN_MAX: usize = 64;
@@ -64,7 +65,9 @@ impl Driver {
         match input {
             Input::Tick => self.tick(now, to_applier),
             Input::Peer { from, envelope } => self.receive(now, from, envelope, to_applier),
-            Input::Request { origin, request } => self.request(now, origin, request, to_applier),
+            Input::Request { origin, caller, request } => {
+                self.request(now, origin, caller, request, to_applier);
+            }
             Input::Disconnected { conn } => to_applier.push(ToApplier::Disconnected(conn)),
             Input::WatchCredit { conn, bytes } => to_applier.push(ToApplier::WatchCredit { conn, bytes }),
             Input::Unreachable(node) => self.replica.report_unreachable(node),
@@ -116,9 +119,20 @@ impl Driver {
         }
     }
 
-    fn request(&mut self, now: Now, origin: Origin, request: Request, to_applier: &mut Vec<ToApplier>) {
+    fn request(
+        &mut self,
+        now: Now,
+        origin: Origin,
+        caller: Caller,
+        request: Request,
+        to_applier: &mut Vec<ToApplier>,
+    ) {
         let weight = request::weight(&request);
         let admitted = match request {
+            // What the state decides on, it decides by itself; this is for what does not get there.
+            _ if self.auth_enabled && caller == Caller::Anonymous => {
+                Err(Refusal::Rejected(AuthError::NoToken.into()))
+            }
             Request::Status => {
                 let status = Box::new(self.status());
                 to_applier.push(ToApplier::Status { origin, status });
@@ -133,16 +147,20 @@ impl Driver {
                 return;
             }
             _ if self.stopping.is_some() => Err(Refusal::ShuttingDown),
-            Request::Write(write) => self.write(now, origin, write, weight, to_applier),
+            Request::Write(write) => self.write(now, origin, caller, write, weight, to_applier),
             Request::Read { query, consistency, timeout_ms } => {
-                self.read(now, origin, query, consistency, timeout_ms, to_applier)
+                let asker = Asker::Read { origin, caller, query };
+                self.read(now, asker, consistency, timeout_ms, to_applier)
             }
             Request::KeepAlive { session } => self.keep_alive(now, origin, session),
             Request::Watch(spec) => {
-                to_applier.push(ToApplier::Watch { origin, spec });
+                to_applier.push(ToApplier::Watch { origin, caller, spec });
                 Ok(())
             }
-            Request::Admin(admin) => self.administer(now, origin, admin),
+            Request::Admin(admin) => {
+                to_applier.push(ToApplier::Administer { origin, caller, admin });
+                Ok(())
+            }
         };
         if let Err(refusal) = admitted {
             to_applier.push(ToApplier::Reply { origin, result: Err(refusal) });
@@ -153,6 +171,7 @@ impl Driver {
         &mut self,
         now: Now,
         origin: Origin,
+        caller: Caller,
         write: Write,
         weight: usize,
         to_applier: &mut Vec<ToApplier>,
@@ -171,7 +190,7 @@ impl Driver {
         self.next_count += 1;
         let id = ProposalId { node: self.options.node, boot: self.options.boot, count };
         let (deadline_us, timeout_ms) = self.deadline(now, timeout_ms);
-        let proposal = Proposal { id, request, idempotency, guards, command };
+        let proposal = Proposal { id, request, idempotency, guards, caller, command };
         self.writes.add(Pending::new(proposal, deadline_us, timeout_ms, weight));
         to_applier.push(ToApplier::Wait { count, origin });
         Ok(())
@@ -180,8 +199,7 @@ impl Driver {
     fn read(
         &mut self,
         now: Now,
-        origin: Origin,
-        query: Query,
+        asker: Asker,
         consistency: Consistency,
         timeout_ms: u32,
         to_applier: &mut Vec<ToApplier>,
@@ -194,15 +212,15 @@ impl Driver {
                 age_us <= u64::from(max_ms) * 1_000 && self.applied >= index
             }),
         };
-        if is_fresh {
-            to_applier.push(ToApplier::Read { index: 0, origin, query });
+        if is_fresh && let Asker::Read { origin, caller, query } = asker {
+            to_applier.push(ToApplier::Read { index: 0, origin, caller, query });
             return Ok(());
         }
         if self.rounds.len() >= self.options.pending_requests_max {
             return Err(Refusal::Busy { queue: "reads" });
         }
         let (deadline_us, timeout_ms) = self.deadline(now, timeout_ms);
-        self.rounds.ask(Waiting { asker: Asker::Read { origin, query }, deadline_us, timeout_ms });
+        self.rounds.ask(Waiting { asker, deadline_us, timeout_ms });
         Ok(())
     }
 
@@ -215,7 +233,7 @@ impl Driver {
         Ok(())
     }
 
-    fn administer(&mut self, now: Now, origin: Origin, admin: Admin) -> Result<(), Refusal> {
+    pub(super) fn administer(&mut self, now: Now, origin: Origin, admin: Admin) -> Result<(), Refusal> {
         if self.requests.len() >= ADMIN_MAX {
             return Err(Refusal::Busy { queue: "administrative requests" });
         }
@@ -282,7 +300,8 @@ fn frees_space(command: &Command) -> bool {
         | Command::ExpireSessions { .. }
         | Command::PublishMember { .. }
         | Command::UpdateMember { .. }
-        | Command::CheckDigest { .. } => true,
+        | Command::CheckDigest { .. }
+        | Command::Auth(_) => true,
     }
 }
 

@@ -78,6 +78,8 @@ pub struct Driver {
     /// When the disk was last written to, if the round has not been seen to end.
     wrote_us: Option<u64>,
     ids_drawn: u64,
+    /// Authentication is on, as far as this node has applied the log.
+    auth_enabled: bool,
     /// This member must stop for this reason.
     fatal: Option<StorageError>,
 }
@@ -111,6 +113,7 @@ impl Driver {
             stopping: None,
             wrote_us: None,
             ids_drawn: 0,
+            auth_enabled: false,
             fatal: None,
             options,
         }
@@ -157,6 +160,12 @@ impl Driver {
                 self.give_answers(answer, to_applier);
             }
             ToDriver::Installed(index) => self.installed(now, index, to_applier),
+            ToDriver::Administer { origin, admin } => {
+                if let Err(refusal) = self.administer(now, origin, admin) {
+                    to_applier.push(ToApplier::Reply { origin, result: Err(refusal) });
+                }
+            }
+            ToDriver::AuthEnabled(enabled) => self.auth_enabled = enabled,
         }
     }
 
@@ -280,7 +289,9 @@ impl Driver {
         to_applier.push(ToApplier::Confirmed { round, index, began_us });
         for waiting in confirmed.askers {
             match waiting.asker {
-                Asker::Read { origin, query } => to_applier.push(ToApplier::Read { index, origin, query }),
+                Asker::Read { origin, caller, query } => {
+                    to_applier.push(ToApplier::Read { index, origin, caller, query });
+                }
                 Asker::Members { origin, added } => {
                     to_applier.push(ToApplier::ReadMembers { index, origin, added });
                 }

@@ -5,7 +5,7 @@ use crate::consensus::NotProposed;
 use crate::node::exchange::{OWN_BUSINESS, ToApplier};
 use crate::node::io::Now;
 use crate::node::request::Refusal;
-use oarlock_state::{Command, Proposal, ProposalId};
+use oarlock_state::{Caller, Command, Proposal, ProposalId};
 
 /// Log entries, or messages to the leader, made from the gathered writes in one round.
 const BATCHES_PER_ROUND: usize = 16;
@@ -132,5 +132,5 @@ impl Driver {
 }
 
 fn unnamed(id: ProposalId, command: Command) -> Proposal {
-    Proposal { id, request: None, idempotency: None, guards: Vec::new(), command }
+    Proposal { id, request: None, idempotency: None, guards: Vec::new(), caller: Caller::Server, command }
 }

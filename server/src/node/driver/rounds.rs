@@ -7,13 +7,13 @@
 
 use crate::node::exchange::{Reign, ToApplier};
 use crate::node::request::{Origin, Refusal};
-use oarlock_state::{NodeId, Query};
+use oarlock_state::{Caller, NodeId, Query};
 
 /// Who waits for a confirmed index.
 #[derive(Clone, Debug)]
 pub(super) enum Asker {
     /// A read of this node.
-    Read { origin: Origin, query: Query },
+    Read { origin: Origin, caller: Caller, query: Query },
     /// The members after a change of them.
     Members { origin: Origin, added: NodeId },
     /// A follower, with its own context.

@@ -12,6 +12,7 @@ use crate::storage::snapshot::SnapshotReader;
 use crate::storage::state::FlushJob;
 use bytes::Bytes;
 use crossbeam::channel::{Receiver, Sender, bounded};
+use oarlock_state::Caller;
 use oarlock_state::Revision;
 use slog::{Logger, info, warn};
 use std::io;
@@ -152,7 +153,8 @@ impl Backup {
     /// # Errors
     /// Of the disk, or that the node is stopping.
     pub fn take(&self) -> io::Result<(SnapshotReader, Revision)> {
-        let applied = match futures::executor::block_on(self.handle.call(Request::Status)) {
+        let applied = match futures::executor::block_on(self.handle.call_as(&Caller::Server, Request::Status))
+        {
             Ok(Response::Status(status)) => status.applied,
             Ok(_) => return Err(io::Error::other("the member does not tell its status")),
             Err(refusal) => return Err(io::Error::other(refusal.to_string())),

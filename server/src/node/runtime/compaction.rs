@@ -4,7 +4,7 @@
 use crate::config::Compaction;
 use crate::node::handle::Handle;
 use crate::node::request::{Request, Role, Write};
-use oarlock_state::{Command, Revision};
+use oarlock_state::{Caller, Command, Revision};
 use slog::{Logger, info, warn};
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -34,7 +34,8 @@ pub(super) async fn run(handle: Handle, compaction: Compaction, logger: Logger) 
         let Some(revision) = due.filter(|due| *due > status.compacted && status.role == Role::Leader) else {
             continue;
         };
-        match handle.call(Request::Write(Write::of(Command::Compact { revision }))).await {
+        match handle.call_as(&Caller::Server, Request::Write(Write::of(Command::Compact { revision }))).await
+        {
             Ok(_) => info!(logger, "compacted history"; "revision" => revision.get()),
             // A new leader, or somebody who compacted further; the next turn will do.
             Err(refusal) => warn!(logger, "history not compacted"; "reason" => %refusal),

@@ -211,6 +211,7 @@ impl Drive {
                 self.outlets.transport.set_members(&members);
                 self.handle.publish_members(members);
             }
+            Output::Auth(settings) => self.handle.publish_auth(settings),
             Output::Role { role, term, leader } => self.role(role, term, leader),
             Output::Removed => self.removed(),
             Output::Stopped => self.end(Ending::Stopped),

@@ -4,7 +4,7 @@ use crate::node::handle::Handle;
 use crate::node::io::Input;
 use crate::node::request::{Request, Response, Write};
 use crate::observe::metrics::Metrics;
-use oarlock_state::Command;
+use oarlock_state::{Caller, Command};
 use slog::{Logger, info};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
@@ -17,7 +17,7 @@ const PUBLISH_PAUSE: Duration = Duration::from_millis(500);
 /// Keeps [`Handle::status_now`] fresh.
 pub(super) async fn watch_status(handle: Handle) {
     loop {
-        if let Ok(Response::Status(status)) = handle.call(Request::Status).await {
+        if let Ok(Response::Status(status)) = handle.call_as(&Caller::Server, Request::Status).await {
             handle.publish_status(*status);
         }
         tokio::time::sleep(STATUS_EVERY).await;
@@ -57,7 +57,7 @@ pub(super) async fn publish(handle: Handle, client_urls: Vec<String>, logger: Lo
                 client_urls: client_urls.clone(),
                 version: identity.version.to_owned(),
             };
-            if handle.call(Request::Write(Write::of(command))).await.is_ok() {
+            if handle.call_as(&Caller::Server, Request::Write(Write::of(command))).await.is_ok() {
                 info!(logger, "published"; "client_urls" => client_urls.join(","));
                 return;
             }

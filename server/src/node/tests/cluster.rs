@@ -232,7 +232,7 @@ impl Cluster {
     pub(crate) fn ask(&mut self, id: u64, conn: u64, request: Request) -> Origin {
         self.next_tag += 1;
         let origin = Origin { conn, tag: self.next_tag };
-        self.input(id, Input::Request { origin, request });
+        self.input(id, Input::Request { origin, caller: oarlock_state::Caller::Anonymous, request });
         origin
     }
 
@@ -362,7 +362,7 @@ impl Cluster {
                 Output::Role { role, .. } => node.role = role,
                 Output::Removed => node.removed = true,
                 Output::Stopped => node.stopped = true,
-                Output::Members(_) => {}
+                Output::Members(_) | Output::Auth(_) => {}
                 Output::Install { index } => {
                     node.base = node.staged.take().expect("it was staged");
                     let base: Arc<dyn BaseStore> = node.base.clone();

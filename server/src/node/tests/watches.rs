@@ -73,7 +73,14 @@ fn a_cancelled_watch_and_a_lost_connection_are_silent() {
     let first = cluster.ask(1, 7, Request::Watch(watch_all(0)));
     let second = cluster.ask(1, 8, Request::Watch(watch_all(0)));
     cluster.settle();
-    cluster.input(1, Input::Request { origin: first, request: Request::CancelWatch });
+    cluster.input(
+        1,
+        Input::Request {
+            origin: first,
+            caller: oarlock_state::Caller::Anonymous,
+            request: Request::CancelWatch,
+        },
+    );
     cluster.input(1, Input::Disconnected { conn: 8 });
     cluster.settle();
     assert_eq!(cluster.reply(1, first), Some(Ok(Response::Done)));

@@ -1,5 +1,6 @@
 //! The invariants of the whole state, proven by a scan. Each complaint names the record.
 
+use crate::auth;
 use crate::digest::Sum;
 use crate::event::{Event, EventKind, Keyspace};
 use crate::ids::SessionId;
@@ -27,7 +28,11 @@ pub(super) fn all(machine: &Machine, view: &dyn View) -> Result<(), String> {
     state.sessions()?;
     state.outcomes()?;
     state.notes()?;
-    tree::check(view)
+    tree::check(view)?;
+    auth::check(view)?;
+    ensure(*machine.auth() == auth::Settings::load(view), || {
+        format!("the machine knows {:?} of authentication", machine.auth())
+    })
 }
 
 /// Compares the digest that is kept with one that was computed anew.
@@ -234,7 +239,7 @@ impl State<'_> {
             let sequence = last_number(&full);
             let session = SessionId(last_number(&full[..full.len() - 8]));
             let window = self.view.get(&keys::window(session)).map(|window| Window::decode(&window));
-            ensure(window.is_some_and(|w| sequence > w.acked_up_to && sequence <= w.last), || {
+            ensure(window.as_ref().is_some_and(|w| sequence > w.acked_up_to && sequence <= w.last), || {
                 format!("outcome {sequence} of session {session} is outside of {window:?}")
             })?;
             let _ = outcome::decode(&record);

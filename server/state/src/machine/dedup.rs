@@ -25,7 +25,7 @@ use std::ops::ControlFlow;
 const FORMAT: u8 = 1;
 
 /// What is known of a session's writes. A session that never numbered one has none.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Window {
     /// Outcomes up to here are forgotten at the client's word.
     pub(super) acked_up_to: u64,
@@ -33,15 +33,18 @@ pub(super) struct Window {
     pub(super) last: u64,
     /// When to forget an ended session's outcomes, in milliseconds; `None` while it lives.
     pub(super) forget_at_ms: Option<u64>,
+    /// Whose the ended session was; empty while it lives, as the session's own record says it.
+    pub(super) principal: String,
 }
 
 impl Window {
     fn encode(&self) -> Bytes {
         let numbers = [self.acked_up_to, self.last, self.forget_at_ms.unwrap_or(0)];
-        let length = 1 + numbers.iter().copied().map(number_bytes).sum::<usize>();
+        let length = 1 + self.principal.len() + numbers.iter().copied().map(number_bytes).sum::<usize>();
         let mut writer = Writer::new(FORMAT, length);
         writer.flag(self.forget_at_ms.is_some());
         numbers.into_iter().for_each(|number| writer.number(number));
+        writer.raw(self.principal.as_bytes());
         writer.finish()
     }
 
@@ -49,8 +52,8 @@ impl Window {
         let mut reader = Reader::new("window", FORMAT, record);
         let ended = reader.flag();
         let (acked_up_to, last, at_ms) = (reader.number(), reader.number(), reader.number());
-        reader.end();
-        Self { acked_up_to, last, forget_at_ms: ended.then_some(at_ms) }
+        let principal = reader.rest_of_text();
+        Self { acked_up_to, last, forget_at_ms: ended.then_some(at_ms), principal }
     }
 }
 
@@ -78,8 +81,8 @@ pub(super) enum Admission {
     Refused(Rejection),
 }
 
-/// Looks a proposal up by its names.
-pub(super) fn admit(work: &Scratch<'_>, proposal: &Proposal) -> Admission {
+/// Looks a proposal up by its names. `owner` is the user who uses them, while authentication is on.
+pub(super) fn admit(work: &Scratch<'_>, proposal: &Proposal, owner: Option<&str>) -> Admission {
     if let Some(request) = &proposal.request {
         match admit_request(work, request) {
             Admission::New => {}
@@ -87,7 +90,7 @@ pub(super) fn admit(work: &Scratch<'_>, proposal: &Proposal) -> Admission {
         }
     }
     match &proposal.idempotency {
-        Some(name) => admit_idempotent(work, name),
+        Some(name) => admit_idempotent(work, name, owner),
         None => Admission::New,
     }
 }
@@ -95,19 +98,19 @@ pub(super) fn admit(work: &Scratch<'_>, proposal: &Proposal) -> Admission {
 fn admit_request(work: &Scratch<'_>, request: &RequestId) -> Admission {
     let RequestId { session, sequence, acked_up_to } = *request;
     let stored = window(work, session);
-    let known = stored.unwrap_or_default();
+    let (known_acked, last) = stored.as_ref().map_or((0, 0), |window| (window.acked_up_to, window.last));
     // Above the last one executed there is nothing to look up.
-    if sequence > known.acked_up_to
-        && sequence <= known.last
+    if sequence > known_acked
+        && sequence <= last
         && let Some(record) = work.get(&keys::outcome(session, sequence))
     {
         return Admission::Repeated(repeated(outcome::decode(&record)));
     }
-    let lives = match stored {
+    let lives = match &stored {
         Some(window) => window.forget_at_ms.is_none(),
         None => work.session_exists(session),
     };
-    let acked_up_to = known.acked_up_to.max(acked_up_to);
+    let acked_up_to = known_acked.max(acked_up_to);
     let window_end = acked_up_to.saturating_add(WINDOW);
     if sequence <= acked_up_to && stored.is_some() | lives {
         Admission::Refused(Rejection::StaleSequence { sequence, acked_up_to })
@@ -120,12 +123,12 @@ fn admit_request(work: &Scratch<'_>, request: &RequestId) -> Admission {
     }
 }
 
-fn admit_idempotent(work: &Scratch<'_>, name: &IdempotencyKey) -> Admission {
+fn admit_idempotent(work: &Scratch<'_>, name: &IdempotencyKey, owner: Option<&str>) -> Admission {
     let too_long = form::limit("bytes of the idempotency key", name.key.len(), IDEMPOTENCY_KEY_BYTES_MAX);
     if let Err(rejection) = too_long {
         return Admission::Refused(rejection);
     }
-    match idempotent(work, &name.key) {
+    match idempotent(work, &keys::users_own(owner, &name.key)) {
         Some(found) if found.forget_at_ms > work.stamp_ms() => Admission::Repeated(repeated(found.outcome)),
         Some(_) | None => Admission::New,
     }
@@ -147,20 +150,20 @@ fn idempotent(view: &dyn View, key: &[u8]) -> Option<Idempotent> {
 }
 
 /// Remembers the outcome of a proposal that was [admitted](Admission::New) under its names.
-pub(super) fn remember(work: &mut Scratch<'_>, proposal: &Proposal, outcome: &Outcome) {
+pub(super) fn remember(work: &mut Scratch<'_>, proposal: &Proposal, owner: Option<&str>, outcome: &Outcome) {
     if proposal.request.is_none() && proposal.idempotency.is_none() {
         return;
     }
     let record = outcome::encode(outcome);
     if let Some(request) = &proposal.request {
-        remember_request(work, request, record.clone());
+        remember_request(work, request, owner, record.clone());
     }
     if let Some(name) = &proposal.idempotency {
-        remember_idempotent(work, name, &record);
+        remember_idempotent(work, name, owner, &record);
     }
 }
 
-fn remember_request(work: &mut Scratch<'_>, request: &RequestId, record: Bytes) {
+fn remember_request(work: &mut Scratch<'_>, request: &RequestId, owner: Option<&str>, record: Bytes) {
     let RequestId { session, sequence, acked_up_to } = *request;
     let key = keys::window(session);
     let stored = work.get(&key);
@@ -168,11 +171,12 @@ fn remember_request(work: &mut Scratch<'_>, request: &RequestId, record: Bytes) 
     let mut window = Window {
         acked_up_to: before.acked_up_to.max(acked_up_to),
         last: before.last.max(sequence),
-        ..before
+        ..before.clone()
     };
     // The write may have been the end of its own session.
     if window.forget_at_ms.is_none() && !(stored.is_some() || work.session_exists(session)) {
         window.forget_at_ms = Some(note_forgetting(work, session));
+        owner.unwrap_or_default().clone_into(&mut window.principal);
     }
     work.replace(keys::outcome(session, sequence), None, Some(record));
     let forgotten = before.acked_up_to + 1..=window.acked_up_to.min(before.last);
@@ -182,26 +186,27 @@ fn remember_request(work: &mut Scratch<'_>, request: &RequestId, record: Bytes) 
     work.replace(key, stored, Some(window.encode()));
 }
 
-fn remember_idempotent(work: &mut Scratch<'_>, name: &IdempotencyKey, outcome: &Bytes) {
+fn remember_idempotent(work: &mut Scratch<'_>, name: &IdempotencyKey, owner: Option<&str>, outcome: &Bytes) {
+    let key = keys::users_own(owner, &name.key);
     let retain_ms = name.retain_ms.min(IDEMPOTENCY_RETENTION_MS_MAX);
     let forget_at_ms = work.stamp_ms().saturating_add(retain_ms);
-    if let Some(old) = idempotent(work, &name.key) {
-        work.delete(keys::forget(old.forget_at_ms, &Forget::Idempotent(name.key.clone())));
+    if let Some(old) = idempotent(work, &key) {
+        work.delete(keys::forget(old.forget_at_ms, &Forget::Idempotent(key.clone())));
     }
     let mut writer = Writer::new(FORMAT, outcome.len() + 10);
     writer.number(forget_at_ms);
     writer.raw(outcome);
-    work.put(keys::idempotent(&name.key), writer.finish());
-    note(work, forget_at_ms, &Forget::Idempotent(name.key.clone()));
+    work.put(keys::idempotent(&key), writer.finish());
+    note(work, forget_at_ms, &Forget::Idempotent(key));
 }
 
 /// Keeps an ended session's outcomes for a while, if it ever numbered a write.
-pub(super) fn session_ended(work: &mut Scratch<'_>, session: SessionId) {
+pub(super) fn session_ended(work: &mut Scratch<'_>, session: SessionId, principal: String) {
     let Some(window) = window(work, session) else {
         return;
     };
     let forget_at_ms = Some(note_forgetting(work, session));
-    work.put(keys::window(session), Window { forget_at_ms, ..window }.encode());
+    work.put(keys::window(session), Window { forget_at_ms, principal, ..window }.encode());
 }
 
 fn note_forgetting(work: &mut Scratch<'_>, session: SessionId) -> u64 {
@@ -213,6 +218,11 @@ fn note_forgetting(work: &mut Scratch<'_>, session: SessionId) -> u64 {
 fn note(work: &mut Scratch<'_>, at_ms: u64, what: &Forget) {
     work.put(keys::forget(at_ms, what), Bytes::new());
     work.counters.next_forget_ms = work.counters.next_forget_ms.min(at_ms);
+}
+
+/// Whose the session was that is remembered only by its outcomes; `None` if there are none.
+pub(crate) fn principal(view: &dyn View, session: SessionId) -> Option<String> {
+    window(view, session).map(|window| window.principal)
 }
 
 /// Whether outcomes of this ended session are remembered.
@@ -301,14 +311,15 @@ pub(super) fn progress(view: &dyn View, session: SessionId) -> (u64, u64) {
 }
 
 /// What became of a request; nothing if it was never executed, or is forgotten.
-pub(super) fn query(view: &dyn View, stamp_ms: u64, request: &OutcomeOf) -> Answer {
+pub(super) fn query(view: &dyn View, stamp_ms: u64, owner: Option<&str>, request: &OutcomeOf) -> Answer {
     let outcome = match request {
         OutcomeOf::Session { session, sequence } => {
             let record = view.get(&keys::outcome(*session, *sequence));
             record.map(|record| outcome::decode(&record))
         }
         OutcomeOf::Idempotency { key } => {
-            idempotent(view, key).filter(|found| found.forget_at_ms > stamp_ms).map(|found| found.outcome)
+            let found = idempotent(view, &keys::users_own(owner, key));
+            found.filter(|found| found.forget_at_ms > stamp_ms).map(|found| found.outcome)
         }
     };
     Answer::Outcome(outcome.map(repeated))

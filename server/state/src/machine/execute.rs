@@ -1,5 +1,7 @@
 //! The order of checks for one proposal, and where each command is executed.
 
+use crate::auth;
+use crate::auth::access::Access;
 use crate::command::{Command, Outcome, Proposal, Rejection, Reply, ReplyBody};
 use crate::ids::SessionId;
 use crate::machine::dedup::{self, Admission};
@@ -8,32 +10,39 @@ use crate::tree;
 
 /// Executes a proposal, or finds what its first execution said. Refused means undone.
 pub(super) fn execute(round: &mut Round<'_>, proposal: &Proposal) -> Outcome {
+    // 0. Whoever asks must be who it says, and write under its own names. What else it may do is
+    //    found out here too, but a repeat gets its outcome whatever it may do by now.
+    let access = Access::of(&round.work, &round.auth, &proposal.caller)?;
+    access.names(proposal)?;
+    let permission = access.proposal(proposal);
+    let owner = auth::owner(&round.auth, &proposal.caller);
     // 1. A repeat has no second effect, whatever the state is by now.
     // 2. Whoever writes under a session must still have it.
-    match dedup::admit(&round.work, proposal) {
+    match dedup::admit(&round.work, proposal, owner) {
         Admission::Repeated(outcome) => return outcome,
         Admission::Refused(rejection) => return Err(rejection),
         Admission::New => {}
     }
     let session = proposal.request.map_or(SessionId(0), |request| request.session);
     round.work.begin(session);
-    let outcome = guarded(round, proposal).map(|body| reply(round, body));
+    let executed = permission.and_then(|()| guarded(round, proposal, owner));
+    let outcome = executed.map(|body| reply(round, body));
     if outcome.is_err() {
         round.work.undo();
     }
     // 5. The outcome is remembered with its effects, a refusal too.
-    dedup::remember(&mut round.work, proposal, &outcome);
+    dedup::remember(&mut round.work, proposal, owner, &outcome);
     outcome
 }
 
-fn guarded(round: &mut Round<'_>, proposal: &Proposal) -> Result<ReplyBody, Rejection> {
+fn guarded(round: &mut Round<'_>, proposal: &Proposal, owner: Option<&str>) -> Result<ReplyBody, Rejection> {
     // 3. All fencing tokens must be current.
     guard::all(&round.work, &proposal.guards)?;
     // 4. The command itself.
-    command(round, &proposal.command)
+    command(round, &proposal.command, owner)
 }
 
-fn command(round: &mut Round<'_>, command: &Command) -> Result<ReplyBody, Rejection> {
+fn command(round: &mut Round<'_>, command: &Command, owner: Option<&str>) -> Result<ReplyBody, Rejection> {
     let work = &mut round.work;
     match command {
         Command::Txn(txn) => Ok(ReplyBody::Txn(txn::execute(work, txn)?)),
@@ -42,7 +51,7 @@ fn command(round: &mut Round<'_>, command: &Command) -> Result<ReplyBody, Reject
             compaction::compact(&mut work.counters, *revision)?;
             Ok(ReplyBody::Done)
         }
-        Command::OpenSession(open) => session::open(work, open),
+        Command::OpenSession(open) => session::open(work, open, owner),
         Command::CloseSession { session } => session::close(work, *session),
         Command::TouchSessions { sessions } => session::touch(work, sessions),
         Command::ExpireSessions { sessions } => session::expire(work, sessions),
@@ -59,6 +68,11 @@ fn command(round: &mut Round<'_>, command: &Command) -> Result<ReplyBody, Reject
         Command::CheckDigest { index, digest } => {
             round.digest_check = Some((*index, *digest));
             Ok(ReplyBody::Done)
+        }
+        Command::Auth(op) => {
+            let body = auth::execute(work, op)?;
+            round.auth = auth::Settings::load(work);
+            Ok(body)
         }
     }
 }

@@ -73,7 +73,7 @@ fn update_sizes(update: &Update) -> Result<(), Rejection> {
 }
 
 /// Refuses an impossible range of keys.
-pub(super) fn range(range: &KeyRange) -> Result<(), Rejection> {
+pub(crate) fn range(range: &KeyRange) -> Result<(), Rejection> {
     match range {
         KeyRange::Key(one) => key(one),
         KeyRange::Span { start, end } => {
@@ -96,7 +96,7 @@ fn value(value: &Bytes) -> Result<(), Rejection> {
 }
 
 /// Refuses more than `limit` of something.
-pub(super) fn limit(what: &'static str, size: usize, limit: usize) -> Result<(), Rejection> {
+pub(crate) fn limit(what: &'static str, size: usize, limit: usize) -> Result<(), Rejection> {
     if size > limit {
         return Err(Rejection::TooLarge { what, size: size as u64, limit: limit as u64 });
     }

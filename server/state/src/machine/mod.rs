@@ -12,6 +12,8 @@
 //! | `query` | reads |
 //! | `counters`, `scratch`, `check` | the machine's numbers, an entry's overlay, invariants |
 
+use crate::auth::access::Access;
+use crate::auth::{self, Caller, Need};
 use crate::command::{
     Answer, Entry, EntryBody, Member, MembershipChange, Outcome, Proposal, Query, Rejection,
 };
@@ -28,10 +30,10 @@ use thiserror::Error;
 mod check;
 mod compaction;
 pub(crate) mod counters;
-mod dedup;
+pub(crate) mod dedup;
 mod digests;
 mod execute;
-mod form;
+pub(crate) mod form;
 mod guard;
 mod history;
 mod kv;
@@ -41,7 +43,7 @@ mod query;
 mod range;
 mod refound;
 pub(crate) mod scratch;
-mod session;
+pub(crate) mod session;
 mod txn;
 mod update;
 
@@ -56,6 +58,7 @@ pub struct Machine {
     reclaimed: compaction::Progress,
     conf_state: Bytes,
     cluster_id: u64,
+    auth: auth::Settings,
 }
 
 /// Everything that one entry did.
@@ -74,6 +77,8 @@ pub struct Applied {
     pub mutations: Vec<Mutation>,
     /// All members, if the entry changed one.
     pub members: Option<Vec<Member>>,
+    /// Whether authentication is on, and its revision, if the entry changed users, roles or this.
+    pub auth: Option<auth::Settings>,
     /// The entry carried the leader's digest. The last one, if it carried several.
     pub digest_check: Option<DigestCheck>,
     /// The state's revision after the entry.
@@ -162,6 +167,7 @@ impl Machine {
             reclaimed: compaction::Progress::load(view),
             conf_state: view.get(keys::CONF_STATE).unwrap_or_default(),
             cluster_id: membership::cluster_id(view),
+            auth: auth::Settings::load(view),
         })
     }
 
@@ -180,6 +186,7 @@ impl Machine {
             reclaimed: compaction::Progress::default(),
             conf_state: Bytes::new(),
             cluster_id: 0,
+            auth: auth::Settings::default(),
         })
     }
 
@@ -218,7 +225,7 @@ impl Machine {
         let expected = self.counters.applied.next();
         assert_eq!(entry.index, expected, "the log has a gap: expected {expected}");
         let counters = Counters { applied: entry.index, term: entry.term, ..self.counters };
-        let mut round = Round::new(entry.index, Scratch::new(view, counters));
+        let mut round = Round::new(entry.index, Scratch::new(view, counters), self.auth.clone());
         match &entry.body {
             EntryBody::Empty => {}
             EntryBody::Proposals { stamp_ms, proposals } => round.proposals(*stamp_ms, proposals),
@@ -232,7 +239,7 @@ impl Machine {
 
     /// Settles the counters and hands over what the entry did.
     fn finish(&mut self, round: Round<'_>) -> Applied {
-        let Round { index, work, outcomes, members, digest_check } = round;
+        let Round { index, work, auth, outcomes, members, digest_check } = round;
         let mut finished = work.finish();
         self.counters = finished.counters;
         finished
@@ -241,6 +248,10 @@ impl Machine {
         let digest_check =
             digest_check.map(|(at, theirs)| DigestCheck { index: at, theirs, ours: self.digests.at(at) });
         finished.mutations.extend(self.digests.note(&self.counters));
+        let auth = (auth != self.auth).then(|| {
+            self.auth = auth;
+            self.auth.clone()
+        });
         Applied {
             index,
             outcomes,
@@ -248,14 +259,32 @@ impl Machine {
             sessions: finished.sessions,
             mutations: finished.mutations,
             members,
+            auth,
             digest_check,
             revision: self.counters.revision,
         }
     }
 
-    /// Answers a question about the state as it is after the last entry.
+    /// Answers a question of the server itself about the state as it is after the last entry.
     pub fn read(&self, view: &dyn View, query: &Query) -> Result<Answer, Rejection> {
-        query::read(view, &self.counters, query)
+        self.read_as(view, &Caller::Server, query)
+    }
+
+    /// Answers a question about the state as it is after the last entry, if the caller may ask it.
+    pub fn read_as(&self, view: &dyn View, caller: &Caller, query: &Query) -> Result<Answer, Rejection> {
+        let access = Access::of(view, &self.auth, caller)?;
+        access.query(query)?;
+        query::read(view, &self.counters, auth::owner(&self.auth, caller), query)
+    }
+
+    /// Whether the caller has what it needs, as of the last entry.
+    pub fn permits(&self, view: &dyn View, caller: &Caller, need: Need<'_>) -> Result<(), Rejection> {
+        Access::of(view, &self.auth, caller)?.need(need)
+    }
+
+    /// Whether authentication is on, as of the last entry.
+    pub fn auth(&self) -> &auth::Settings {
+        &self.auth
     }
 
     /// One bounded step of forgetting what lies before the compacted revision; looks at no more
@@ -338,14 +367,15 @@ impl Machine {
 struct Round<'v> {
     index: Index,
     work: Scratch<'v>,
+    auth: auth::Settings,
     outcomes: Vec<(ProposalId, Outcome)>,
     members: Option<Vec<Member>>,
     digest_check: Option<(Index, u128)>,
 }
 
 impl<'v> Round<'v> {
-    fn new(index: Index, work: Scratch<'v>) -> Self {
-        Self { index, work, outcomes: Vec::new(), members: None, digest_check: None }
+    fn new(index: Index, work: Scratch<'v>, auth: auth::Settings) -> Self {
+        Self { index, work, auth, outcomes: Vec::new(), members: None, digest_check: None }
     }
 
     fn proposals(&mut self, stamp_ms: u64, proposals: &[Proposal]) {

@@ -3,6 +3,7 @@
 //! Results above [`OUTCOME_BYTES_MAX`] are left out, and the keys that refusals name are cut at
 //! [`OUTCOME_KEY_BYTES_MAX`]: what matters is whether and at which revision it happened.
 
+use crate::auth::AuthError;
 use crate::codec::{Reader, Writer};
 use crate::command::{
     KeyValue, Obstacle, OpResult, Outcome, RangeReply, Rejection, Reply, ReplyBody, TokenScope, TxnReply,
@@ -252,6 +253,11 @@ fn write_rejection(writer: &mut Writer, rejection: &Rejection) {
             writer.byte(*obstacle as u8);
             writer.text(reason);
         }
+        Rejection::Auth(error) => {
+            let place = AuthError::ALL.iter().position(|one| one == error);
+            writer.byte(17);
+            writer.number(place.expect("ALL holds all, as its test proves") as u64);
+        }
     }
 }
 
@@ -284,6 +290,10 @@ fn read_rejection(reader: &mut Reader<'_>) -> Rejection {
             obstacle: Obstacle::from_number(reader.byte().into()),
             reason: reader.text(),
         },
+        17 => match usize::try_from(reader.number()).ok().and_then(|place| AuthError::ALL.get(place)) {
+            Some(error) => Rejection::Auth(*error),
+            None => reader.complain("unknown refusal of authentication"),
+        },
         _ => reader.complain("unknown refusal"),
     }
 }
@@ -302,7 +312,7 @@ fn read_pair(reader: &Reader<'_>, tag: u8, first: u64, second: u64) -> Rejection
 }
 
 /// Texts that refusals carry. A text that is not here (any more) reads as the first one.
-const TEXTS: [&str; 17] = [
+const TEXTS: [&str; 23] = [
     "something",
     "bytes of the key",
     "bytes of the value",
@@ -311,6 +321,12 @@ const TEXTS: [&str; 17] = [
     "bytes of the idempotency key",
     "bytes of the principal's name",
     "bytes that describe the member",
+    "bytes of the user's name",
+    "bytes of the role's name",
+    "bytes of the password's hash",
+    "bytes of the secret",
+    "number of the user's roles",
+    "number of the role's permissions",
     "number of keys to delete at once",
     "number of operations and comparisons",
     "number of writes in a read-only transaction",
@@ -405,6 +421,7 @@ mod tests {
             Rejection::MembershipRefused { obstacle: Obstacle::NotNow, reason: "why".to_owned() },
         ];
         refusals.into_iter().for_each(|refusal| round_trip(Err(refusal)));
+        AuthError::ALL.into_iter().for_each(|error| round_trip(Err(Rejection::Auth(error))));
         for text in TEXTS {
             round_trip(Err(Rejection::TooLarge { what: text, size: 2, limit: 1 }));
             round_trip(Err(Rejection::BadValue { key: key(), reason: text }));

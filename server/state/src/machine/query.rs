@@ -1,5 +1,6 @@
 //! Reads of the state as it is after the last entry. They change nothing and see no overlay.
 
+use crate::auth;
 use crate::command::{Answer, Query, RangeQuery, Rejection};
 use crate::limits::RANGE_BYTES_MAX;
 use crate::machine::counters::Counters;
@@ -8,8 +9,13 @@ use crate::machine::{dedup, form, guard, history, membership, session, txn};
 use crate::tree;
 use crate::view::View;
 
-/// Answers a question.
-pub(super) fn read(view: &dyn View, counters: &Counters, query: &Query) -> Result<Answer, Rejection> {
+/// Answers a question. `owner` is the user who asks, while authentication is on.
+pub(super) fn read(
+    view: &dyn View,
+    counters: &Counters,
+    owner: Option<&str>,
+    query: &Query,
+) -> Result<Answer, Rejection> {
     let readable = Readable::of_counters(counters);
     match query {
         Query::Range(query) => Ok(Answer::Range(read_range(view, readable, query)?)),
@@ -17,11 +23,12 @@ pub(super) fn read(view: &dyn View, counters: &Counters, query: &Query) -> Resul
         Query::Tree(query) => Ok(Answer::Tree(tree::read(view, query)?)),
         Query::Session { session, want_attached } => session::query(view, *session, *want_attached),
         Query::Sessions { after, limit } => Ok(session::list(view, *after, *limit)),
-        Query::Outcome { request } => Ok(dedup::query(view, counters.stamp_ms, request)),
+        Query::Outcome { request } => Ok(dedup::query(view, counters.stamp_ms, owner, request)),
         Query::CheckToken(guard) => Ok(Answer::TokenCurrent(guard::is_current(view, guard))),
         Query::Members => Ok(Answer::Members(membership::all(view))),
         Query::History { from, to, byte_budget } => history::read(view, counters, *from, *to, *byte_budget),
         Query::Previous { at } => history::previous(view, counters, *at),
+        Query::Auth(query) => Ok(Answer::Auth(auth::read(view, query)?)),
     }
 }
 

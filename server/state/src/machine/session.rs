@@ -67,9 +67,19 @@ fn get(view: &dyn View, session: SessionId) -> Option<Record> {
     view.get(&keys::session(session)).map(|record| Record::decode(&record))
 }
 
-/// Begins a session.
-pub(super) fn open(work: &mut Scratch<'_>, open: &OpenSession) -> Result<ReplyBody, Rejection> {
-    form::limit("bytes of the principal's name", open.principal.len(), PRINCIPAL_BYTES_MAX)?;
+/// Whose session it is; `None` if there is no such session.
+pub(crate) fn principal(view: &dyn View, session: SessionId) -> Option<String> {
+    get(view, session).map(|record| record.principal)
+}
+
+/// Begins a session. While authentication is on it is `owner`'s.
+pub(super) fn open(
+    work: &mut Scratch<'_>,
+    open: &OpenSession,
+    owner: Option<&str>,
+) -> Result<ReplyBody, Rejection> {
+    let principal = owner.unwrap_or(&open.principal);
+    form::limit("bytes of the principal's name", principal.len(), PRINCIPAL_BYTES_MAX)?;
     let session = if open.id == SessionId(0) { next_id(work) } else { wished_id(work, open.id)? };
     let timeout_ms = open.timeout_ms.clamp(SESSION_TIMEOUT_MS_MIN, SESSION_TIMEOUT_MS_MAX);
     let record = Record {
@@ -77,7 +87,7 @@ pub(super) fn open(work: &mut Scratch<'_>, open: &OpenSession) -> Result<ReplyBo
         timeout_ms,
         last_touch: work.counters.applied,
         opened_ms: work.stamp_ms(),
-        principal: open.principal.clone(),
+        principal: principal.to_owned(),
     };
     work.put(keys::session(session), record.encode());
     let last_touch = record.last_touch;
@@ -173,8 +183,9 @@ pub(super) fn end(work: &mut Scratch<'_>, session: SessionId, cause: Cause) {
     for path in attached(work, session, Keyspace::Tree, usize::MAX).keys {
         tree::remove_ephemeral(work, &path);
     }
+    let principal = principal(work, session).unwrap_or_default();
     work.delete(keys::session(session));
-    dedup::session_ended(work, session);
+    dedup::session_ended(work, session, principal);
     work.session_changed(SessionChange::Ended { session, cause });
 }
 
@@ -198,6 +209,24 @@ fn attached(view: &dyn View, session: SessionId, keyspace: Keyspace, budget: usi
         ControlFlow::Continue(())
     });
     found
+}
+
+/// Shows each key attached to a session, in order, until the visitor objects.
+pub(crate) fn each_attached<E>(
+    view: &dyn View,
+    session: SessionId,
+    visitor: &mut dyn FnMut(Keyspace, Bytes) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut verdict = Ok(());
+    let (from, _) = keys::attached_span(session, Keyspace::Kv);
+    let (_, to) = keys::attached_span(session, Keyspace::Tree);
+    view.scan(&from, &to, false, &mut |full, _| {
+        let (_, keyspace, key) =
+            keys::parse_attached(full).unwrap_or_else(|| damaged("attached key", "cannot be read"));
+        verdict = visitor(keyspace, key);
+        if verdict.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    verdict
 }
 
 fn info(view: &dyn View, session: SessionId, record: Record) -> SessionInfo {
@@ -228,6 +257,14 @@ pub(super) fn query(view: &dyn View, session: SessionId, want_attached: bool) ->
         }
     }
     Ok(Answer::Session(info))
+}
+
+/// The ids of the sessions above an id, at most `limit` of them.
+pub(crate) fn ids_after(view: &dyn View, after: SessionId, limit: u64) -> Vec<SessionId> {
+    match list(view, after, limit) {
+        Answer::Sessions { sessions, .. } => sessions.into_iter().map(|info| info.session).collect(),
+        _ => Vec::new(),
+    }
 }
 
 /// The sessions above an id.

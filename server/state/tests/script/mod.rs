@@ -1,5 +1,6 @@
 //! The language of the scripts: words, operations, the world they act on, and how it answers.
 
+pub mod auth;
 pub mod ops;
 pub mod show;
 pub mod words;

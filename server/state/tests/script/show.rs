@@ -25,6 +25,10 @@ pub fn applied(applied: &Applied) -> String {
     if let Some(left) = applied.events.len().checked_sub(SHOWN).filter(|left| *left > 0) {
         lines.push(format!("  … and {left} more events"));
     }
+    if let Some(auth) = &applied.auth {
+        let state = if auth.enabled { "on" } else { "off" };
+        lines.push(format!("  authentication {state}, auth revision {}", auth.revision));
+    }
     if let Some(check) = &applied.digest_check {
         let verdict = match check.ours {
             None => "not remembered",
@@ -208,5 +212,6 @@ pub fn answer(answer: &Answer) -> String {
         }
         Answer::Previous(None) => "a deletion".to_owned(),
         Answer::Previous(Some(record)) => key_value(record),
+        Answer::Auth(answer) => super::auth::show(answer),
     }
 }

@@ -5,7 +5,8 @@
 
 use oarlock_state::command::{Answer, Query};
 use oarlock_state::{
-    Applied, Command, Entry, EntryBody, Index, Machine, MemoryView, Proposal, ProposalId, Rejection, Term,
+    Applied, Caller, Command, Entry, EntryBody, Index, Machine, MemoryView, Proposal, ProposalId, Rejection,
+    Term,
 };
 
 /// A state with its machine.
@@ -80,7 +81,7 @@ impl World {
     pub fn proposal(&mut self, command: Command) -> Proposal {
         self.proposals += 1;
         let id = ProposalId { count: self.proposals, ..ProposalId::default() };
-        Proposal { id, request: None, idempotency: None, guards: Vec::new(), command }
+        Proposal { id, request: None, idempotency: None, guards: Vec::new(), caller: Caller::Server, command }
     }
 
     /// Applies proposals in one entry.
@@ -101,9 +102,9 @@ impl World {
     }
 
     /// Asks both replicas.
-    pub fn read(&self, query: &Query) -> Result<Answer, Rejection> {
-        let answer = self.replica.machine.read(&self.replica.view, query);
-        let twin = self.twin.machine.read(&self.twin.view, query);
+    pub fn read(&self, caller: &Caller, query: &Query) -> Result<Answer, Rejection> {
+        let answer = self.replica.machine.read_as(&self.replica.view, caller, query);
+        let twin = self.twin.machine.read_as(&self.twin.view, caller, query);
         // What an event superseded may be gone on one replica and not yet on the other.
         if !matches!(query, Query::Previous { .. }) {
             assert_eq!(answer, twin, "the twin answered otherwise");

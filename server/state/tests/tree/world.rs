@@ -28,7 +28,14 @@ impl World {
     /// Applies a command under a name and under guards.
     pub fn apply_as(&mut self, command: Command, request: Option<RequestId>, guards: Vec<Guard>) -> Applied {
         let id = ProposalId::default();
-        let proposal = Proposal { id, request, idempotency: None, guards, command };
+        let proposal = Proposal {
+            id,
+            request,
+            idempotency: None,
+            guards,
+            caller: oarlock_state::Caller::Server,
+            command,
+        };
         let entry = Entry {
             index: Index(self.machine.applied().get() + 1),
             term: Term(1),
