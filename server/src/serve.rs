@@ -110,10 +110,16 @@ impl Member {
         };
         let setup = etcd::Setup { emulation: config.emulation, snapshots };
         let grpc = etcd::add_to(grpc, &etcd::door::Door::new(handle.clone(), etcd_limits), &setup);
+        let gateway = etcd::gateway::routes(&grpc, config.bounds.request_bytes).map_err(|error| {
+            StartError::System { what: "the schemas do not read", source: io::Error::other(error) }
+        })?;
         let exposition =
             Exposition::new(self.node.metrics(), handle.clone(), self.node.transport().traffic());
-        let router =
-            grpc.into_axum_router().merge(http::routes(handle.clone(), exposition)).fallback(http::unknown);
+        let router = grpc
+            .into_axum_router()
+            .merge(gateway)
+            .merge(http::routes(handle.clone(), exposition))
+            .fallback(http::unknown);
         let options = PortOptions { connections: config.bounds.connections, streams: config.bounds.streams };
         let tasks = self.node.tasks();
         for socket in listeners {

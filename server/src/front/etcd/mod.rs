@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod convert;
 pub mod door;
 pub mod errors;
+pub mod gateway;
 mod hash;
 pub mod kv;
 pub mod maintenance;
