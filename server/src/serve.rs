@@ -106,6 +106,7 @@ impl Member {
         })?;
         let etcd_limits = etcd::door::Limits {
             request_bytes: config.bounds.request_bytes,
+            election: Duration::from_millis(config.timing.election_ms),
             ..etcd::door::Limits::default()
         };
         let setup = etcd::Setup { emulation: config.emulation, snapshots };

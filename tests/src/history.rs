@@ -68,9 +68,11 @@ impl Operation {
             Request::Write(write) => Some(write),
             Request::Read { .. }
             | Request::KeepAlive { .. }
+            | Request::SessionTimeLeft { .. }
             | Request::Watch(_)
             | Request::CancelWatch
             | Request::WatchProgress
+            | Request::ConnProgress
             | Request::Admin(_)
             | Request::Status => None,
         }

@@ -32,7 +32,7 @@ impl Watched {
     /// First revision that the server said it would deliver.
     pub fn created(&self) -> Option<u64> {
         self.frames.iter().find_map(|frame| match frame {
-            WatchFrame::Created { next } => Some(next.get()),
+            WatchFrame::Created { next, .. } => Some(next.get()),
             _ => None,
         })
     }
@@ -129,7 +129,7 @@ pub(crate) mod samples {
             want_progress: true,
             resync: false,
         };
-        let mut all = vec![WatchFrame::Created { next: Revision(start) }];
+        let mut all = vec![WatchFrame::Created { next: Revision(start), current: Revision(0) }];
         all.extend(frames);
         Watched { client: 1, node: 1, spec, frames: all }
     }

@@ -90,6 +90,8 @@ pub enum ToApplier {
     CancelWatch(Origin),
     /// Tell progress on all watches of the connection.
     WatchProgress(Origin),
+    /// Tell progress once on behalf of all watches of the connection.
+    ConnProgress(Origin),
     /// A connection takes more frames.
     WatchCredit {
         /// The connection.
@@ -149,6 +151,8 @@ pub struct KeepAliveBatch {
     pub batch: u64,
     /// The sessions.
     pub sessions: Vec<SessionId>,
+    /// Only how long they have left is asked; it is no sign of life.
+    pub look: bool,
     /// The first round of leadership confirmation that begins after the batch arrived.
     pub round: u64,
 }
@@ -175,7 +179,8 @@ pub enum ToDriver {
         to: NodeId,
         /// Its batch.
         batch: u64,
-        /// Sessions with the milliseconds for which they live; zero: there is no such session.
+        /// Sessions with the milliseconds for which they live, or that they have left; zero: there is
+        /// no such session.
         answers: Vec<(SessionId, u64)>,
         /// This node does not lead; ask the leader.
         refused: bool,

@@ -186,7 +186,11 @@ impl Handle {
         caller: &Caller,
         request: Request,
     ) -> Result<oneshot::Receiver<request::Result>, Refusal> {
-        if matches!(request, Request::Watch(_) | Request::CancelWatch | Request::WatchProgress) {
+        let needs_conn = matches!(
+            request,
+            Request::Watch(_) | Request::CancelWatch | Request::WatchProgress | Request::ConnProgress
+        );
+        if needs_conn {
             return Err(Refusal::Invalid {
                 what: "a watch needs a connection of its own, not a call".into(),
             });

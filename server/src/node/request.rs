@@ -39,6 +39,12 @@ pub enum Request {
         /// The session.
         session: SessionId,
     },
+    /// How long a session has left if nothing more is heard of it. Not a sign of life. Answered by
+    /// [`Response::TimeLeft`], confirmed like a keep-alive.
+    SessionTimeLeft {
+        /// The session.
+        session: SessionId,
+    },
     /// Begin a watch; the origin's tag names it until it is cancelled. Frames come as
     /// [`Output::Watch`](super::io::Output).
     Watch(WatchSpec),
@@ -46,6 +52,10 @@ pub enum Request {
     CancelWatch,
     /// Send a progress frame on every watch of this connection, in order with their events.
     WatchProgress,
+    /// Send one progress frame, under this origin's tag, once every watch of this connection has
+    /// everything up to one revision: in order with the events of all of them. A later request of the
+    /// same connection takes the place of one that still waits.
+    ConnProgress,
     /// Change the membership or the leader.
     Admin(Admin),
     /// What the node knows of itself; answered at once, even without a leader.
@@ -116,6 +126,8 @@ pub enum WatchFrame {
     Created {
         /// First revision that will be delivered.
         next: Revision,
+        /// Revision of the state in which it was put in place.
+        current: Revision,
     },
     /// Whole revisions, in order; `previous` parallel to `events` when asked for, else empty.
     Events {
@@ -182,6 +194,11 @@ pub enum Response {
     Alive {
         /// Milliseconds.
         valid_for_ms: u64,
+    },
+    /// The session ends after this time unless something is heard of it.
+    TimeLeft {
+        /// Milliseconds, at least one.
+        left_ms: u64,
     },
     /// The membership after the change.
     Members {
@@ -342,9 +359,11 @@ pub fn weight(request: &Request) -> usize {
         Request::Write(write) => OVERHEAD + command_bytes(&write.command),
         Request::Read { .. }
         | Request::KeepAlive { .. }
+        | Request::SessionTimeLeft { .. }
         | Request::Watch(_)
         | Request::CancelWatch
         | Request::WatchProgress
+        | Request::ConnProgress
         | Request::Admin(_)
         | Request::Status => OVERHEAD,
     }

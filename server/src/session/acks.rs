@@ -12,6 +12,8 @@ pub struct Pending {
     pub batch: u64,
     /// Which session.
     pub session: SessionId,
+    /// Only how long it has left is asked; it is no sign of life.
+    pub look: bool,
     /// When it arrived, in microseconds of the monotonic clock.
     pub arrived_us: u64,
     /// The first round of confirmation that begins after it arrived.
@@ -25,7 +27,8 @@ pub struct Answers {
     pub to: NodeId,
     /// In which of its batches.
     pub batch: u64,
-    /// Sessions, with the milliseconds for which they live; zero: there is no such session.
+    /// Sessions, with the milliseconds for which they live, or that they have left; zero: there is no
+    /// such session.
     pub sessions: Vec<(SessionId, u64)>,
 }
 

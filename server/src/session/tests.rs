@@ -65,6 +65,7 @@ impl Led {
             from: NodeId(1),
             batch: 1,
             session: SessionId(id),
+            look: false,
             arrived_us: self.now_us,
             round: self.round + 1,
         });

@@ -93,6 +93,11 @@ impl Session {
         at_us.is_some_and(|at| at + self.timeout_us / 8 >= arrived_us)
     }
 
+    /// Fair time at which a reign that is open since `open_us` ends it, unless it shows life.
+    fn due_us(&self, open_us: u64) -> u64 {
+        self.deadline_us.max(open_us + self.timeout_us / GRACE)
+    }
+
     fn inherited_deadline_us(&self) -> u64 {
         #[cfg(feature = "plant")]
         if oarlock_state::plant::is("inherit_nothing") {
@@ -231,7 +236,7 @@ impl Tracker {
         want_touch(reign, session, known, now_us);
     }
 
-    /// A member saw a session alive; `pending` arrived now. Nothing happens unless this member
+    /// A member saw a session alive, or asks how long it has left; `pending` arrived now. Nothing happens unless this member
     /// leads.
     pub fn keep_alive(&mut self, pending: Pending) {
         let fair_us = self.clock.now_us();
@@ -239,6 +244,9 @@ impl Tracker {
             return;
         };
         reign.acks.push(pending);
+        if pending.look {
+            return;
+        }
         if let Some(known) = self.sessions.get_mut(&pending.session) {
             known.live(fair_us);
             want_touch(reign, pending.session, known, pending.arrived_us);
@@ -256,7 +264,8 @@ impl Tracker {
 
     /// What can be answered now, with everything up to `applied` applied.
     pub fn settle(&mut self, now_us: u64, applied: u64) -> Vec<Answers> {
-        let Some(Reign { acks, confirmed, touches, .. }) = &mut self.reign else {
+        let fair_us = self.clock.now_us();
+        let Some(Reign { acks, confirmed, touches, open_us, .. }) = &mut self.reign else {
             return Vec::new();
         };
         if acks.is_empty() {
@@ -268,6 +277,11 @@ impl Tracker {
             let Some(session) = sessions.get_mut(&pending.session) else {
                 return if is_confirmed { Verdict::Answer(0) } else { wait(pending, now_us, give_up_us) };
             };
+            if pending.look {
+                let left_us = session.due_us(open_us.unwrap_or(fair_us)).saturating_sub(fair_us);
+                let left = Verdict::Answer((left_us / 1_000).max(1));
+                return if is_confirmed { left } else { wait(pending, now_us, give_up_us) };
+            }
             // Strictly later: within one microsecond it may have been proposed before.
             let own_commit = session.touched_us.is_some_and(|at| at > pending.arrived_us);
             if session.backs(session.touched_us, pending.arrived_us) && (is_confirmed || own_commit) {
@@ -321,7 +335,7 @@ impl Tracker {
             let Some(session) = self.sessions.get_mut(&id).filter(|found| found.guess_us == guess_us) else {
                 continue;
             };
-            session.guess_us = session.deadline_us.max(open_us + session.timeout_us / GRACE);
+            session.guess_us = session.due_us(open_us);
             if session.guess_us <= fair_us {
                 session.guess_us = fair_us + EXPIRE_AGAIN_US;
                 due.push((id, session.last_touch));

@@ -55,7 +55,12 @@ impl Connections {
 
     /// The watches of a connection.
     pub fn watches(&self, conn: u64) -> Vec<WatchId> {
-        self.open.get(&conn).map(|found| found.watches.values().copied().collect()).unwrap_or_default()
+        self.watches_of(conn).copied().collect()
+    }
+
+    /// The watches of a connection, one after the other.
+    pub fn watches_of(&self, conn: u64) -> impl Iterator<Item = &WatchId> {
+        self.open.get(&conn).into_iter().flat_map(|found| found.watches.values())
     }
 
     /// Forgets a connection; returns the watches it had.

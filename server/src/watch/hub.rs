@@ -40,6 +40,8 @@ pub struct Hub {
     pub(super) through: Revision,
     /// Watches that are not synced and whose connection may have credit.
     pub(super) queue: VecDeque<WatchId>,
+    /// Connections that wait for one progress frame on behalf of all their watches, with its tag.
+    conn_progress: BTreeMap<u64, u64>,
     /// When the watches that want progress are due for it, in microseconds.
     progress: BTreeSet<(u64, WatchId)>,
     next_id: u64,
@@ -57,6 +59,7 @@ impl Hub {
             recent: Recent::new(revision, options.recent_bytes),
             through: revision,
             queue: VecDeque::new(),
+            conn_progress: BTreeMap::new(),
             progress: BTreeSet::new(),
             next_id: 0,
             now_us: 0,
@@ -125,7 +128,7 @@ impl Hub {
         let watch =
             Subscription { origin, spec, position, start: next, owes_progress: false, sent_us: self.now_us };
         self.watches.insert(id, watch);
-        self.send(id, WatchFrame::Created { next }, out);
+        self.send(id, WatchFrame::Created { next, current: self.through }, out);
         if is_compacted && !resyncs {
             self.cancel_compacted(id, start, source, out);
         }
@@ -160,6 +163,7 @@ impl Hub {
 
     /// A connection is gone.
     pub fn disconnected(&mut self, conn: u64) {
+        self.conn_progress.remove(&conn);
         for id in self.connections.close(conn) {
             self.drop_watch(id);
         }
@@ -182,6 +186,31 @@ impl Hub {
         }
     }
 
+    /// Tells the connection once, under the tag of `origin`, that all its watches have everything up
+    /// to one revision: as soon as they do, and not at all if it has none. Until then it is looked at
+    /// with every tick, so that however many watches there are, catching up costs them nothing.
+    pub fn tell_conn_progress(&mut self, origin: Origin, out: &mut Vec<Addressed>) {
+        self.conn_progress.insert(origin.conn, origin.tag);
+        self.pay_conn_progress(origin.conn, out);
+    }
+
+    fn pay_conn_progress(&mut self, conn: u64, out: &mut Vec<Addressed>) {
+        let through = self.through;
+        let has_all = |id: &WatchId| {
+            let watch = self.watches.get(id);
+            watch.is_none_or(|watch| watch.position == Position::Synced && watch.start <= through.next())
+        };
+        if !self.connections.watches_of(conn).all(has_all) {
+            return;
+        }
+        let is_used = self.connections.watches_of(conn).next().is_some();
+        if let Some(tag) = self.conn_progress.remove(&conn).filter(|_| is_used) {
+            let frame = WatchFrame::Progress { through };
+            self.connections.spend(conn, frame_bytes(&frame));
+            out.push((Origin { conn, tag }, frame));
+        }
+    }
+
     /// Sends an owed progress frame if the watch is synced.
     pub(super) fn pay_progress(&mut self, id: WatchId, out: &mut Vec<Addressed>) {
         let through = self.through;
@@ -197,6 +226,10 @@ impl Hub {
     /// Time passed: tells progress to those that want it and have heard nothing for long.
     pub fn tick(&mut self, now_us: u64, out: &mut Vec<Addressed>) {
         self.now_us = now_us;
+        let waiting: Vec<u64> = self.conn_progress.keys().copied().collect();
+        for conn in waiting {
+            self.pay_conn_progress(conn, out);
+        }
         while let Some((due_us, id)) = self.progress.first().copied().filter(|(due, _)| *due <= now_us) {
             self.progress.remove(&(due_us, id));
             let Some(watch) = self.watches.get_mut(&id) else {

@@ -132,7 +132,7 @@ impl World {
 
 fn word(frame: WatchFrame) -> String {
     match frame {
-        WatchFrame::Created { next } => format!("created {next}"),
+        WatchFrame::Created { next, .. } => format!("created {next}"),
         WatchFrame::Events { events, through, .. } => {
             let all: Vec<String> = events
                 .iter()

@@ -30,8 +30,8 @@ pub const IDEMPOTENCY_RETENTION_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 256;
 /// Shortest session timeout, in milliseconds.
 pub const SESSION_TIMEOUT_MS_MIN: u64 = 500;
-/// Longest session timeout, in milliseconds: 30 days.
-pub const SESSION_TIMEOUT_MS_MAX: u64 = 30 * 24 * 60 * 60 * 1000;
+/// Longest session timeout, in milliseconds: the 9,000,000,000 seconds that etcd allows a lease.
+pub const SESSION_TIMEOUT_MS_MAX: u64 = 9_000_000_000 * 1000;
 /// Guards on one proposal.
 pub const GUARDS_MAX: usize = 64;
 /// Sessions named by one touch or expiry entry.
@@ -62,4 +62,6 @@ pub const REVISION_JUMP: u64 = 1_000_000_000;
 
 const _: () = assert!(VALUE_BYTES_MAX + KEY_BYTES_MAX + ACL_BYTES_MAX < PROPOSAL_BYTES_MAX);
 const _: () = assert!(AUTH_NAME_BYTES_MAX <= PRINCIPAL_BYTES_MAX);
+// Deadlines are kept in microseconds, and nine eighths of a timeout are added to the time since start.
+const _: () = assert!(SESSION_TIMEOUT_MS_MAX < i64::MAX as u64 / 4_000);
 const _: () = assert!(SESSION_TIMEOUT_MS_MIN < SESSION_TIMEOUT_MS_MAX);

@@ -16,7 +16,7 @@ pub fn check(watched: &Watched) -> Checked {
     let asked = watched.spec.start.get();
     match watched.frames.first() {
         None | Some(WatchFrame::Cancelled(_)) => return Ok(()),
-        Some(WatchFrame::Created { next }) => {
+        Some(WatchFrame::Created { next, .. }) => {
             let is_resync = watched.spec.resync && watched.resynced().is_some();
             if asked > 0 && next.get() != asked && !is_resync {
                 return wrong(format!("it began at revision {next}"));
@@ -42,7 +42,7 @@ mod tests {
     fn a_watch_that_begins_elsewhere_is_found() {
         assert!(check(&watched(5, vec![events(&[(5, 0)], 5)])).is_ok());
         let mut late = watched(5, Vec::new());
-        late.frames = vec![WatchFrame::Created { next: Revision(6) }];
+        late.frames = vec![WatchFrame::Created { next: Revision(6), current: Revision(0) }];
         assert!(check(&late).is_err());
         let mut unborn = watched(5, Vec::new());
         unborn.frames = vec![events(&[(5, 0)], 5)];

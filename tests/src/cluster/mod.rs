@@ -7,11 +7,13 @@
 mod client;
 mod command;
 mod process;
+mod watching;
 mod writer;
 
 pub use client::{Call, call};
 pub use command::{Oarlock, Ran};
 pub use process::{Node, NodeOptions, binary};
+pub use watching::{Watching, told};
 pub use writer::{Writer, detail, put, read};
 
 use oarlock_proto::v1::{self, cluster_client::ClusterClient, maintenance_client::MaintenanceClient};

@@ -392,9 +392,11 @@ impl Client {
             },
             Request::Read { .. } => true,
             Request::KeepAlive { .. }
+            | Request::SessionTimeLeft { .. }
             | Request::Watch(_)
             | Request::CancelWatch
             | Request::WatchProgress
+            | Request::ConnProgress
             | Request::Admin(_)
             | Request::Status => false,
         }

@@ -38,7 +38,7 @@ pub(super) fn outcome_name(result: &Answered) -> &'static str {
         Ok(Response::Written(reply)) if reply.repeated => "answer: written, remembered",
         Ok(Response::Written(_)) => "answer: written",
         Ok(Response::Answer { .. }) => "answer: read",
-        Ok(Response::Alive { .. }) => "answer: alive",
+        Ok(Response::Alive { .. } | Response::TimeLeft { .. }) => "answer: alive",
         Ok(Response::Members { .. } | Response::Done | Response::Status(_)) => "answer: done",
         Err(Refusal::Rejected(_)) => "answer: rejected",
         Err(Refusal::NoLeader) => "answer: no leader",

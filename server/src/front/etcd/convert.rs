@@ -1,10 +1,11 @@
-//! What several services convert: ranges of keys, and records. Nothing is copied: keys and values
+//! What several services convert: ranges of keys, records, events and leases. Nothing is copied: keys and values
 //! are shared with the request, and with the state.
 
 use super::door::number;
 use bytes::Bytes;
 use oarlock_proto::etcd::mvccpb;
 use oarlock_state::command::{KeyRange, KeyValue};
+use oarlock_state::{Event, EventKind, SessionId};
 
 /// The end of a range that stands for "to the last key".
 const NO_END: &[u8] = &[0];
@@ -30,7 +31,7 @@ pub fn record(record: KeyValue) -> mvccpb::KeyValue {
         mod_revision: number(record.mod_revision.get()),
         version: number(record.version),
         value: record.value,
-        lease: record.owner.get().cast_signed(),
+        lease: lease(record.owner),
     }
 }
 
@@ -39,9 +40,44 @@ pub fn records(records: Vec<KeyValue>) -> Vec<mvccpb::KeyValue> {
     records.into_iter().map(record).collect()
 }
 
+/// A change as etcd's watchers are told it: of a deletion only the key and the revision.
+pub fn event(event: Event, previous: Option<KeyValue>) -> mvccpb::Event {
+    let bare = mvccpb::KeyValue {
+        key: event.key,
+        mod_revision: number(event.revision.get()),
+        ..mvccpb::KeyValue::default()
+    };
+    let (kind, kv) = match event.kind {
+        EventKind::Put { value, create_revision, version, owner } => {
+            let kv = mvccpb::KeyValue {
+                create_revision: number(create_revision.get()),
+                version: number(version),
+                value,
+                lease: lease(owner),
+                ..bare
+            };
+            (mvccpb::event::EventType::Put, kv)
+        }
+        EventKind::Delete | EventKind::Children => (mvccpb::event::EventType::Delete, bare),
+    };
+    mvccpb::Event { r#type: kind.into(), kv: Some(kv), prev_kv: previous.map(record) }
+}
+
+/// The lease that a session is: the same 64 bits.
+pub fn lease(session: SessionId) -> i64 {
+    session.get().cast_signed()
+}
+
+/// The session that a lease is.
+pub fn session(lease: i64) -> SessionId {
+    SessionId(lease.cast_unsigned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use oarlock_state::Revision;
+    use oarlock_state::event::{Cause, Keyspace};
 
     fn range(key: &'static str, end: &'static str) -> KeyRange {
         key_range(Bytes::from(key), Bytes::from(end))
@@ -59,5 +95,44 @@ mod tests {
         assert_eq!(range("\0", "\0"), span("\0", None));
         assert_eq!(range("c", "a"), span("c", Some("c")), "an end below the key names no key");
         assert_eq!(range("c", "c"), span("c", Some("c")));
+    }
+    fn changed(kind: EventKind) -> Event {
+        Event {
+            keyspace: Keyspace::Kv,
+            revision: Revision(9),
+            sub: 0,
+            key: Bytes::from_static(b"k"),
+            kind,
+            cause: Cause::Request,
+            session: SessionId(0),
+            previous: None,
+        }
+    }
+
+    #[test]
+    fn a_deletion_tells_only_key_and_revision() {
+        let told = event(changed(EventKind::Delete), None);
+        let kv = mvccpb::KeyValue { key: "k".into(), mod_revision: 9, ..Default::default() };
+        assert_eq!(told, mvccpb::Event { r#type: 1, kv: Some(kv), prev_kv: None });
+    }
+
+    #[test]
+    fn a_put_tells_everything() {
+        let put = EventKind::Put {
+            value: "v".into(),
+            create_revision: Revision(5),
+            version: 3,
+            owner: SessionId(u64::MAX),
+        };
+        let kv = mvccpb::KeyValue {
+            key: "k".into(),
+            create_revision: 5,
+            mod_revision: 9,
+            version: 3,
+            value: "v".into(),
+            lease: -1,
+        };
+        assert_eq!(event(changed(put), None).kv, Some(kv));
+        assert_eq!(session(-1), SessionId(u64::MAX));
     }
 }

@@ -1,11 +1,12 @@
 //! What every service of etcd's API holds: the way into the node, and the bounds.
 
-use super::errors;
+use super::{errors, leader};
 use crate::node::handle::Handle;
 use crate::node::request::{Request, Response};
 use oarlock_proto::etcd::etcdserverpb::ResponseHeader;
 use oarlock_state::Revision;
 use std::sync::Arc;
+use std::time::Duration;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 
@@ -18,11 +19,13 @@ pub struct Limits {
     pub txn_ops: usize,
     /// Watches on one stream.
     pub watches: usize,
+    /// Time without a leader after which a member stands for election.
+    pub election: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { request_bytes: 1536 * 1024, txn_ops: 128, watches: 100_000 }
+        Self { request_bytes: 1536 * 1024, txn_ops: 128, watches: 100_000, election: Duration::from_secs(1) }
     }
 }
 
@@ -55,8 +58,9 @@ impl Door {
     /// Who asks.
     ///
     /// # Errors
-    /// The call carries a token that is not valid.
-    pub fn caller(&self, _metadata: &MetadataMap) -> Result<Caller, Status> {
+    /// The call carries a token that is not valid, or asks for a leader while none is known.
+    pub fn caller(&self, metadata: &MetadataMap) -> Result<Caller, Status> {
+        leader::check(self, metadata)?;
         Ok(Caller {})
     }
 

@@ -3,7 +3,7 @@
 //! The table is of etcd 3.7 (its package `rpctypes`). What Oarlock refuses and etcd cannot has the
 //! fitting code and a text of ours.
 
-use crate::node::request::Refusal;
+use crate::node::request::{Refusal, Response};
 use oarlock_state::Rejection;
 use oarlock_state::auth::AuthError;
 use oarlock_state::command::Obstacle;
@@ -20,7 +20,19 @@ pub struct EtcdError {
 
 impl From<EtcdError> for Status {
     fn from(error: EtcdError) -> Self {
-        Self::new(error.code, format!("etcdserver: {}", error.text))
+        Self::new(error.code, error.message())
+    }
+}
+
+impl EtcdError {
+    /// The whole text.
+    pub fn message(self) -> String {
+        format!("etcdserver: {}", self.text)
+    }
+
+    /// Whether a call was refused with this.
+    pub fn is(self, status: &Status) -> bool {
+        status.code() == self.code && status.message().strip_prefix("etcdserver: ") == Some(self.text)
     }
 }
 
@@ -101,6 +113,20 @@ errors! {
     NO_INFLIGHT_DOWNGRADE = FailedPrecondition, "no inflight downgrade job";
     CANCELED = Cancelled, "request canceled";
     DEADLINE_EXCEEDED = DeadlineExceeded, "context deadline exceeded";
+}
+
+/// An answer of another kind than was asked for: a fault of ours.
+pub fn unexpected(response: &Response) -> Status {
+    let kind = match response {
+        Response::Written(_) => "a write's",
+        Response::Answer { .. } => "another read's",
+        Response::Alive { .. } => "a keep-alive's",
+        Response::TimeLeft { .. } => "another question's",
+        Response::Members { .. } => "a membership change's",
+        Response::Done => "nobody's",
+        Response::Status(_) => "a status",
+    };
+    Status::internal(format!("the node gave {kind} answer to this request; that is a bug in oarlockd"))
 }
 
 /// What the node refuses, in etcd's words.

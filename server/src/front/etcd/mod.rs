@@ -13,20 +13,27 @@ pub mod errors;
 pub mod gateway;
 mod hash;
 pub mod kv;
+pub mod leader;
+pub mod lease;
 pub mod maintenance;
 pub mod saved;
+pub mod watch;
 
 use crate::config::Emulation;
 use crate::front::saved::SnapshotSource;
 use cluster::ClusterService;
 use door::Door;
 use kv::KvService;
+use lease::LeaseService;
 use maintenance::MaintenanceService;
 use oarlock_proto::etcd::etcdserverpb::cluster_server::ClusterServer;
 use oarlock_proto::etcd::etcdserverpb::kv_server::KvServer;
+use oarlock_proto::etcd::etcdserverpb::lease_server::LeaseServer;
 use oarlock_proto::etcd::etcdserverpb::maintenance_server::MaintenanceServer;
+use oarlock_proto::etcd::etcdserverpb::watch_server::WatchServer;
 use std::sync::Arc;
 use tonic::service::Routes;
+use watch::WatchService;
 
 /// What a message may be longer than the largest request (etcd's own number).
 const OVERHEAD_BYTES: usize = 512 * 1024;
@@ -47,6 +54,8 @@ pub fn add_to(routes: Routes, door: &Arc<Door>, setup: &Setup) -> Routes {
     let maintenance = MaintenanceService::new(door.clone(), setup.clone());
     routes
         .add_service(KvServer::new(KvService::new(door.clone())).max_decoding_message_size(bytes))
+        .add_service(LeaseServer::new(LeaseService::new(door.clone())).max_decoding_message_size(bytes))
+        .add_service(WatchServer::new(WatchService::new(door.clone())).max_decoding_message_size(bytes))
         .add_service(ClusterServer::new(ClusterService::new(door.clone())).max_decoding_message_size(bytes))
         .add_service(MaintenanceServer::new(maintenance).max_decoding_message_size(bytes))
 }

@@ -47,6 +47,10 @@ impl Applier {
                 self.hub.tell_progress(origin.conn, &mut self.frames);
                 self.answer(origin, Ok(Response::Done), sinks);
             }
+            ToApplier::ConnProgress(origin) => {
+                self.hub.tell_conn_progress(origin, &mut self.frames);
+                self.answer(origin, Ok(Response::Done), sinks);
+            }
             ToApplier::WatchCredit { conn, bytes } => self.hub.credit(conn, bytes),
             ToApplier::Disconnected(conn) => {
                 self.watchers.remove(&conn);
@@ -60,6 +64,7 @@ impl Applier {
                         from: batch.from,
                         batch: batch.batch,
                         session,
+                        look: batch.look,
                         arrived_us: now.mono_us,
                         round: batch.round,
                     });

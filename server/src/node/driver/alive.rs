@@ -18,11 +18,21 @@ pub(super) struct Alive {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Asked {
-    session: SessionId,
-    origin: Origin,
-    deadline_us: u64,
-    timeout_ms: u64,
+pub(super) struct Asked {
+    pub(super) session: SessionId,
+    pub(super) origin: Origin,
+    /// Only how long it has left is asked.
+    pub(super) look: bool,
+    pub(super) deadline_us: u64,
+    pub(super) timeout_ms: u64,
+}
+
+/// What is sent to the leader at once.
+#[derive(Debug)]
+pub(super) struct Parcel {
+    pub(super) batch: u64,
+    pub(super) sessions: Vec<SessionId>,
+    pub(super) look: bool,
 }
 
 #[derive(Debug)]
@@ -37,25 +47,27 @@ impl Alive {
         self.asked
     }
 
-    pub(super) fn add(&mut self, session: SessionId, origin: Origin, deadline_us: u64, timeout_ms: u64) {
+    pub(super) fn add(&mut self, asked: Asked) {
         self.asked += 1;
-        self.waiting.push(Asked { session, origin, deadline_us, timeout_ms });
+        self.waiting.push(asked);
     }
 
-    /// What is to be sent to the leader now: batches with their sessions.
-    pub(super) fn take_batches(&mut self, reign: Reign, now_us: u64) -> Vec<(u64, Vec<SessionId>)> {
+    /// What is to be sent to the leader now: signs of life, and looks, in batches of their own.
+    pub(super) fn take_batches(&mut self, reign: Reign, now_us: u64) -> Vec<Parcel> {
         if reign.leader.get() == 0 || self.waiting.is_empty() {
             return Vec::new();
         }
         let waiting = std::mem::take(&mut self.waiting);
+        let (looks, signs): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|asked| asked.look);
         let mut sent = Vec::new();
-        for part in waiting.chunks(SESSIONS_PER_ENTRY_MAX) {
+        for part in signs.chunks(SESSIONS_PER_ENTRY_MAX).chain(looks.chunks(SESSIONS_PER_ENTRY_MAX)) {
             self.last_batch += 1;
             let mut asked: BTreeMap<SessionId, Vec<Asked>> = BTreeMap::new();
             for one in part {
                 asked.entry(one.session).or_default().push(*one);
             }
-            sent.push((self.last_batch, asked.keys().copied().collect()));
+            let (sessions, look) = (asked.keys().copied().collect(), part.iter().all(|one| one.look));
+            sent.push(Parcel { batch: self.last_batch, sessions, look });
             self.batches.insert(self.last_batch, Batch { reign, sent_us: now_us, asked });
         }
         sent
@@ -72,6 +84,7 @@ impl Alive {
                 self.asked -= 1;
                 let result = match *valid_for_ms {
                     0 => Err(Refusal::Rejected(Rejection::SessionNotFound { session: *session })),
+                    left_ms if asked.look => Ok(Response::TimeLeft { left_ms }),
                     valid_for_ms => Ok(Response::Alive { valid_for_ms }),
                 };
                 replies.push(ToApplier::Reply { origin: asked.origin, result });

@@ -1,6 +1,7 @@
 //! What comes in, and whether it is admitted.
 
 use super::admin::order;
+use super::alive::Asked;
 use super::rounds::{Asker, Waiting};
 use super::writes::Pending;
 use super::{Driver, offer};
@@ -146,13 +147,18 @@ impl Driver {
                 to_applier.push(ToApplier::WatchProgress(origin));
                 return;
             }
+            Request::ConnProgress => {
+                to_applier.push(ToApplier::ConnProgress(origin));
+                return;
+            }
             _ if self.stopping.is_some() => Err(Refusal::ShuttingDown),
             Request::Write(write) => self.write(now, origin, caller, write, weight, to_applier),
             Request::Read { query, consistency, timeout_ms } => {
                 let asker = Asker::Read { origin, caller, query };
                 self.read(now, asker, consistency, timeout_ms, to_applier)
             }
-            Request::KeepAlive { session } => self.keep_alive(now, origin, session),
+            Request::KeepAlive { session } => self.keep_alive(now, origin, session, false),
+            Request::SessionTimeLeft { session } => self.keep_alive(now, origin, session, true),
             Request::Watch(spec) => {
                 to_applier.push(ToApplier::Watch { origin, caller, spec });
                 Ok(())
@@ -224,12 +230,18 @@ impl Driver {
         Ok(())
     }
 
-    fn keep_alive(&mut self, now: Now, origin: Origin, session: SessionId) -> Result<(), Refusal> {
+    fn keep_alive(
+        &mut self,
+        now: Now,
+        origin: Origin,
+        session: SessionId,
+        look: bool,
+    ) -> Result<(), Refusal> {
         if self.alive.len() >= self.options.pending_requests_max {
             return Err(Refusal::Busy { queue: "keep-alives" });
         }
         let (deadline_us, timeout_ms) = self.deadline(now, 0);
-        self.alive.add(session, origin, deadline_us, timeout_ms);
+        self.alive.add(Asked { session, origin, look, deadline_us, timeout_ms });
         Ok(())
     }
 

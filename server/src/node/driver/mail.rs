@@ -2,6 +2,7 @@
 
 use super::Driver;
 use super::admin::{Order, Settled};
+use super::alive::Parcel;
 use super::changes::{Answer, No};
 use super::forward::{Admission, Sent};
 use super::rounds::{Asker, Waiting};
@@ -42,7 +43,8 @@ impl Driver {
             Body::ReadIndexReply(reply) => self.confirm(reply.context, reply.index, to_applier),
             Body::KeepAlives(batch) => {
                 let sessions = batch.sessions.into_iter().map(SessionId).collect();
-                self.keep_alives(from, batch.batch, sessions, to_applier);
+                let parcel = Parcel { batch: batch.batch, sessions, look: batch.look };
+                self.keep_alives(from, parcel, to_applier);
             }
             Body::KeepAliveReplies(replies) => {
                 let pairs = replies.sessions.into_iter().map(SessionId).zip(replies.valid_for_ms);
@@ -148,21 +150,16 @@ impl Driver {
         self.mail.push((self.reign.leader, Body::ReadIndex(pb::ReadIndexRequest { context })));
     }
 
-    /// A member, perhaps this one, saw sessions alive.
-    fn keep_alives(
-        &mut self,
-        from: NodeId,
-        batch: u64,
-        mut sessions: Vec<SessionId>,
-        to_applier: &mut Vec<ToApplier>,
-    ) {
+    /// A member, perhaps this one, saw sessions alive, or asks how long they have left.
+    fn keep_alives(&mut self, from: NodeId, parcel: Parcel, to_applier: &mut Vec<ToApplier>) {
+        let Parcel { batch, mut sessions, look } = parcel;
         if !self.leads() {
             self.alive_answered(from, batch, Vec::new(), true, to_applier);
             return;
         }
         sessions.truncate(SESSIONS_PER_ENTRY_MAX);
         let round = self.rounds.want();
-        to_applier.push(ToApplier::KeepAlives(KeepAliveBatch { from, batch, sessions, round }));
+        to_applier.push(ToApplier::KeepAlives(KeepAliveBatch { from, batch, sessions, look, round }));
     }
 
     /// Answers about a batch of keep-alives, for this member or another.
@@ -249,12 +246,13 @@ impl Driver {
 
     /// Sends keep-alives and administrative requests to whoever leads.
     pub(super) fn send_requests(&mut self, now: Now, to_applier: &mut Vec<ToApplier>) {
-        for (batch, sessions) in self.alive.take_batches(self.reign, now.mono_us) {
+        for parcel in self.alive.take_batches(self.reign, now.mono_us) {
             if self.leads() {
-                self.keep_alives(self.options.node, batch, sessions, to_applier);
+                self.keep_alives(self.options.node, parcel, to_applier);
             } else {
+                let Parcel { batch, sessions, look } = parcel;
                 let sessions = sessions.into_iter().map(SessionId::get).collect();
-                let body = Body::KeepAlives(pb::KeepAlives { batch, sessions });
+                let body = Body::KeepAlives(pb::KeepAlives { batch, sessions, look });
                 self.mail.push((self.reign.leader, body));
             }
         }

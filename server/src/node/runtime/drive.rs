@@ -289,9 +289,11 @@ impl Outlets {
                 Request::Write(_) => drop(self.metrics.writes.inc()),
                 Request::Read { .. } => drop(self.metrics.reads.inc()),
                 Request::KeepAlive { .. }
+                | Request::SessionTimeLeft { .. }
                 | Request::Watch(_)
                 | Request::CancelWatch
                 | Request::WatchProgress
+                | Request::ConnProgress
                 | Request::Admin(_)
                 | Request::Status => {}
             }

@@ -86,7 +86,10 @@ fn a_cancelled_watch_and_a_lost_connection_are_silent() {
     assert_eq!(cluster.reply(1, first), Some(Ok(Response::Done)));
     cluster.write(1, put("a", "1"));
     for origin in [first, second] {
-        assert_eq!(cluster.frames(1, origin), [WatchFrame::Created { next: Revision(2) }]);
+        assert_eq!(
+            cluster.frames(1, origin),
+            [WatchFrame::Created { next: Revision(2), current: Revision(1) }]
+        );
     }
 }
 

@@ -1,9 +1,10 @@
 //! Answers of the state as etcd's.
 
-use super::gather::{Gathered, unexpected};
+use super::gather::Gathered;
 use super::txn::{OpShape, Shape};
 use crate::front::etcd::convert::{record, records};
 use crate::front::etcd::door::{Door, number};
+use crate::front::etcd::errors;
 use crate::node::request::Response;
 use oarlock_proto::etcd::etcdserverpb::{
     DeleteRangeResponse, PutResponse, RangeResponse, ResponseHeader, ResponseOp, TxnResponse, response_op,
@@ -45,7 +46,7 @@ impl Done {
             Response::Answer { answer: Answer::Txn(txn), revision, .. } => {
                 Ok(Self { txn, revision, repeated: false })
             }
-            other => Err(unexpected(&other)),
+            other => Err(errors::unexpected(&other)),
         }
     }
 }

@@ -6,6 +6,7 @@
 
 use super::plan::Plan;
 use crate::front::etcd::door::{Caller, Door};
+use crate::front::etcd::errors;
 use crate::node::request::{Consistency, Request, Response};
 use bytes::{BufMut, Bytes, BytesMut};
 use oarlock_state::command::{Answer, KeyRange, KeyValue, RangeQuery, RangeReply};
@@ -100,21 +101,8 @@ pub async fn page(
     let ask = Request::Read { query: Query::Range(query), consistency, timeout_ms: 0 };
     match door.ask(caller, ask).await? {
         Response::Answer { answer: Answer::Range(reply), revision, .. } => Ok(Gathered { reply, revision }),
-        other => Err(unexpected(&other)),
+        other => Err(errors::unexpected(&other)),
     }
-}
-
-/// An answer of another kind than was asked for: a fault of ours.
-pub fn unexpected(response: &Response) -> Status {
-    let kind = match response {
-        Response::Written(_) => "a write's",
-        Response::Answer { .. } => "another read's",
-        Response::Alive { .. } => "a keep-alive's",
-        Response::Members { .. } => "a membership change's",
-        Response::Done => "nobody's",
-        Response::Status(_) => "a status",
-    };
-    Status::internal(format!("the node gave {kind} answer to this request; that is a bug in oarlockd"))
 }
 
 /// Does a read as planned.

@@ -19,7 +19,7 @@ use super::errors;
 use crate::node::request::{Consistency, Request as Ask, Response as Answered, Write};
 use answer::Done;
 use exactly_once::Name;
-use gather::{Memory, unexpected};
+use gather::Memory;
 use oarlock_proto::etcd::etcdserverpb::{
     CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse,
     RangeRequest, RangeResponse, TxnRequest, TxnResponse, kv_server::Kv,
@@ -159,7 +159,7 @@ impl Kv for KvService {
                 let header = Some(self.door.header(reply.revision));
                 Ok(Response::new(CompactionResponse { header }))
             }
-            other => Err(unexpected(&other)),
+            other => Err(errors::unexpected(&other)),
         }
     }
 }

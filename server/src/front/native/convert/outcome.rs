@@ -148,6 +148,7 @@ pub fn unexpected(asked: &str, response: &Response) -> v1::Error {
         Response::Alive { .. } => "a keep-alive's answer",
         Response::Members { .. } => "a list of members",
         Response::Done => "a bare confirmation",
+        Response::TimeLeft { .. } => "a time that is left",
         Response::Status(_) => "a status",
     };
     errors::internal(format!("{asked} was answered with {kind}"))

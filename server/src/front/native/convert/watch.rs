@@ -32,7 +32,7 @@ pub fn frame(
     refused: impl FnOnce(crate::node::request::Refusal) -> v1::Error,
 ) -> v1::WatchFrame {
     let kind = match frame {
-        WatchFrame::Created { next } => Kind::Created(Created { next_revision: next.get() }),
+        WatchFrame::Created { next, .. } => Kind::Created(Created { next_revision: next.get() }),
         WatchFrame::Events { events: list, previous, through } => {
             Kind::Events(Events { events: events(list, previous), through_revision: through.get() })
         }
