@@ -1,8 +1,10 @@
 //! What the transport tells the node.
 
+use crate::storage::snapshot::SnapshotReader;
 use bytes::Bytes;
 use oarlock_proto::internal::peer::{Envelope, ProbeReply};
 use oarlock_state::NodeId;
+use std::io;
 
 /// The node, as the transport sees it. Called on the transport's tasks; nothing here may block.
 pub trait Inbox: Send + Sync + 'static {
@@ -19,6 +21,11 @@ pub trait Inbox: Send + Sync + 'static {
     fn told_removed(&self, by: NodeId, reason: &str);
     /// What a probing stranger may know.
     fn about(&self) -> ProbeReply;
+    /// Takes a snapshot that holds everything applied when it was asked for. The exception: blocks.
+    ///
+    /// # Errors
+    /// Of the disk, or that the node is stopping.
+    fn snapshot(&self) -> io::Result<SnapshotReader>;
     /// The disk failed. The node stops; this does not return.
     fn failed(&self, error: &crate::storage::StorageError) -> !;
 }

@@ -62,6 +62,7 @@ async fn serve(shared: Arc<Shared>, mut stream: TcpStream, logger: Logger) {
         Purpose::Messages => receive(&shared, from, &mut reader).await,
         Purpose::Snapshot => super::snapshot_receive::run(&shared, &mut reader, &mut write, &logger).await,
         Purpose::Probe => answer_probe(&shared, &mut write).await,
+        Purpose::Fetch => super::snapshot_send::serve(&shared, &mut reader, &mut write, &logger).await,
     };
     match result {
         Ok(()) => debug!(logger, "peer closed its connection"),

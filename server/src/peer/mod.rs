@@ -20,6 +20,7 @@ pub mod inbox;
 mod listener;
 mod outgoing;
 pub mod probe;
+pub mod snapshot_fetch;
 mod snapshot_receive;
 mod snapshot_send;
 mod throttle;

@@ -7,7 +7,7 @@ use super::handshake::HandshakeError;
 use super::throttle::Throttle;
 use super::transport::Shared;
 use crate::config::Url;
-use crate::storage::snapshot::{Chunk, Manifest, Position, SnapshotReader, TransferError};
+use crate::storage::snapshot::{Chunk, Position, SnapshotReader, TransferError};
 use bytes::{Bytes, BytesMut};
 use oarlock_proto::internal::peer::snapshot_frame::{Body, Chunk as ChunkFrame, Progress};
 use oarlock_proto::internal::peer::{SnapshotFrame, SnapshotManifest, handshake::Purpose, snapshot_manifest};
@@ -18,6 +18,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use thiserror::Error;
 use tokio::io::AsyncWriteExt;
+use tokio::net::tcp::{ReadHalf, WriteHalf};
 
 /// Bytes of file in one frame: small enough that a message never waits long behind it on the wire.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -100,26 +101,74 @@ impl Delivery {
         let (read, mut write) = stream.split();
         let mut answers = FrameReader::new(read, GREETING_BYTES_MAX);
         self.shared.local.greet(self.to, Purpose::Snapshot, &mut answers, &mut write).await?;
-        let manifest = SnapshotFrame { body: Some(Body::Manifest(self.manifest(reader.manifest()))) };
-        send(&mut write, &manifest).await?;
+        Outflow { shared: &self.shared, reader, message: self.message.clone() }
+            .run(&mut answers, &mut write)
+            .await
+    }
+}
+
+/// Sends a fresh snapshot to a member that asked for one on this connection.
+pub(super) async fn serve(
+    shared: &Shared,
+    answers: &mut FrameReader<ReadHalf<'_>>,
+    write: &mut WriteHalf<'_>,
+    logger: &Logger,
+) -> Result<(), FrameError> {
+    let inbox = shared.inbox.clone();
+    let taken = shared.tasks.blocking(move || inbox.snapshot()).await;
+    let outcome = match taken {
+        Ok(reader) => {
+            let index = reader.manifest().meta.index;
+            info!(logger, "sending a snapshot to a member that asked for one"; "index" => index);
+            Outflow { shared, reader: Arc::new(reader), message: Bytes::new() }.run(answers, write).await
+        }
+        Err(error) => Err(error.into()),
+    };
+    match outcome {
+        Ok(_) => Ok(()),
+        Err(SendError::Transfer(TransferError::Storage(error))) => shared.inbox.failed(&error),
+        Err(error) => {
+            warn!(logger, "snapshot that was asked for not delivered"; "error" => %error);
+            Ok(())
+        }
+    }
+}
+
+/// One snapshot on one connection.
+struct Outflow<'a> {
+    shared: &'a Shared,
+    reader: Arc<SnapshotReader>,
+    /// For the receiver's consensus; empty if it installs the snapshot before that starts.
+    message: Bytes,
+}
+
+impl Outflow<'_> {
+    /// Manifest, then chunks from where the receiver wants them. Returns the bytes of files sent.
+    async fn run(
+        &self,
+        answers: &mut FrameReader<ReadHalf<'_>>,
+        write: &mut WriteHalf<'_>,
+    ) -> Result<u64, SendError> {
+        let manifest = SnapshotFrame { body: Some(Body::Manifest(self.manifest())) };
+        send(write, &manifest).await?;
         let mut sent = 0;
         let mut throttle = Throttle::new(self.shared.options.snapshot_bytes_per_second);
-        let mut progress = hear(&mut answers).await?;
+        let mut progress = hear(answers).await?;
         if !progress.complete {
             let from = Position { file: progress.file, offset: progress.offset };
-            sent = self.stream_files(&reader, from, &mut write, &mut throttle).await?;
-            progress = hear(&mut answers).await?;
+            sent = self.stream_files(from, write, &mut throttle).await?;
+            progress = hear(answers).await?;
         }
         if progress.complete { Ok(sent) } else { Err(SendError::Refused("it is not complete".into())) }
     }
 
     async fn stream_files(
         &self,
-        reader: &Arc<SnapshotReader>,
         mut position: Position,
-        write: &mut (impl AsyncWriteExt + Unpin),
+        write: &mut WriteHalf<'_>,
         throttle: &mut Throttle,
     ) -> Result<u64, SendError> {
+        let reader = &self.reader;
         let mut sent = 0;
         while let Some(size) = reader.manifest().files.get(position.file as usize).map(|file| file.size) {
             if position.offset >= size {
@@ -145,7 +194,8 @@ impl Delivery {
         Ok(sent)
     }
 
-    fn manifest(&self, manifest: &Manifest) -> SnapshotManifest {
+    fn manifest(&self) -> SnapshotManifest {
+        let manifest = self.reader.manifest();
         let files = manifest.files.iter().map(|file| snapshot_manifest::FileEntry {
             name: file.name.clone(),
             size: file.size,
@@ -162,14 +212,14 @@ impl Delivery {
     }
 }
 
-async fn send(write: &mut (impl AsyncWriteExt + Unpin), frame: &SnapshotFrame) -> Result<(), SendError> {
+async fn send(write: &mut WriteHalf<'_>, frame: &SnapshotFrame) -> Result<(), SendError> {
     let mut out = BytesMut::new();
     put_message(&mut out, frame);
     let written = tokio::time::timeout(STEP_TIME, write.write_all(&out)).await;
     Ok(written.map_err(|_| SendError::Silent)??)
 }
 
-async fn hear(answers: &mut FrameReader<tokio::net::tcp::ReadHalf<'_>>) -> Result<Progress, SendError> {
+async fn hear(answers: &mut FrameReader<ReadHalf<'_>>) -> Result<Progress, SendError> {
     let frame = tokio::time::timeout(STEP_TIME, answers.message::<SnapshotFrame>()).await;
     match frame.map_err(|_| SendError::Silent)?? {
         Some(SnapshotFrame { body: Some(Body::Progress(progress)) }) if progress.refused.is_empty() => {

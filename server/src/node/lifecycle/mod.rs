@@ -9,19 +9,20 @@
 //! A founder writes the state of the new cluster itself: all founders compute the same one. Everybody
 //! else begins with nothing and is sent the log or a snapshot.
 
+mod rebuild;
 mod seat;
 mod stores;
 mod swap;
 
+pub use self::rebuild::{note_diverged, rebuild};
 pub use self::seat::{Birth, Seat};
-pub use self::stores::{Kept, Stores, note_diverged};
+pub use self::stores::{Kept, Stores};
 pub use self::swap::SwapBase;
 
 use crate::consensus;
 use crate::storage::StorageError;
 use oarlock_state::LoadError;
 use std::io;
-use std::path::PathBuf;
 use thiserror::Error;
 
 /// A member cannot start.
@@ -51,17 +52,6 @@ pub enum StartError {
     NotJoined {
         /// Why, and what to do.
         what: String,
-    },
-    /// Its state was found to differ from the leader's.
-    #[error(
-        "{path} says that this member's state differed from the leader's at entry {index}. The copy cannot be \
-         trusted: remove the member from the cluster, and add it anew with an empty data directory"
-    )]
-    Diverged {
-        /// The note that was left.
-        path: PathBuf,
-        /// Where it was noticed.
-        index: String,
     },
     /// The system refused something basic.
     #[error("{what}: {source}")]

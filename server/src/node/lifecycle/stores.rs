@@ -17,7 +17,6 @@ use crate::storage::state::{StateOptions, StateStore};
 use crate::storage::{BaseStore, LogStore, StorageError, StorageResult};
 use oarlock_state::{Machine, NodeId, Revision};
 use slog::{Logger, info, warn};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Bytes of recent log entries kept in memory for members that are a little behind.
@@ -43,14 +42,13 @@ impl Stores {
     /// Opens the member's directory, setting it up if it is empty.
     ///
     /// # Errors
-    /// Everything that makes the directory unusable, and a note that the state diverged.
+    /// Everything that makes the directory unusable.
     pub fn open(
         config: &Config,
         seat: &Seat,
         metrics: &Metrics,
         logger: &Logger,
     ) -> Result<Self, StartError> {
-        refuse_diverged(&config.data_dir)?;
         let mut dir = DataDir::open(&config.data_dir, &seat.identity)?;
         let rocks = rocks_options(config);
         let (log_path, state_path) = (dir.log(), dir.state());
@@ -181,7 +179,7 @@ fn found(
     consensus::finish_install(log, &meta)
 }
 
-fn snapshot_meta(meta: &StateMeta) -> SnapshotMeta {
+pub(super) fn snapshot_meta(meta: &StateMeta) -> SnapshotMeta {
     SnapshotMeta { index: meta.index, term: meta.term, conf_state: meta.conf_state.clone().into() }
 }
 
@@ -201,27 +199,4 @@ fn state_options(config: &Config) -> StateOptions {
         cache_bytes: config.bounds.cache_bytes / 2,
         on_failure: fatal::on_storage_failure,
     }
-}
-
-fn diverged_note(data_dir: &Path) -> PathBuf {
-    data_dir.join("member").join("diverged")
-}
-
-fn refuse_diverged(data_dir: &Path) -> Result<(), StartError> {
-    let path = diverged_note(data_dir);
-    match std::fs::read_to_string(&path) {
-        Ok(index) => Err(StartError::Diverged { path, index: index.trim().to_owned() }),
-        Err(_) => Ok(()),
-    }
-}
-
-/// Leaves a note that makes later starts refuse: a restart would serve the damaged state again until
-/// the next comparison.
-///
-/// # Errors
-/// Of the file system.
-pub fn note_diverged(data_dir: &Path, index: u64) -> std::io::Result<()> {
-    let path = diverged_note(data_dir);
-    std::fs::write(&path, format!("{index}\n"))?;
-    std::fs::File::open(&path)?.sync_all()
 }

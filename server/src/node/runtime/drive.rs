@@ -267,8 +267,8 @@ impl Drive {
     }
 
     fn diverged(&mut self, index: u64) {
-        crit!(self.logger, "this member's state differs from the leader's and is damaged; it stops serving. \
-            Remove the member, and add it anew with an empty data directory"; "index" => index);
+        crit!(self.logger, "this member's state differs from the leader's and is damaged; it stops serving, \
+            and takes another member's state"; "index" => index);
         if let Err(error) = note_diverged(&self.outlets.data_dir, index) {
             error!(self.logger, "cannot leave a note of that in the data directory"; "error" => %error);
         }

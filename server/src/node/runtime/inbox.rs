@@ -1,21 +1,25 @@
 //! The node as its transport sees it.
 
+use super::background::Backup;
 use crate::fatal;
 use crate::log_format::member_to_proto;
 use crate::node::handle::Handle;
 use crate::node::io::Input;
 use crate::peer::Inbox;
 use crate::storage::StorageError;
+use crate::storage::snapshot::SnapshotReader;
 use bytes::Bytes;
 use oarlock_proto::internal::peer::{Envelope, ProbeReply};
 use oarlock_state::NodeId;
 use slog::{Logger, warn};
-use std::sync::Mutex;
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 
 /// Puts what members say into the mailbox.
 pub(super) struct NodeInbox {
     handle: Handle,
+    backup: Arc<Backup>,
     logger: Logger,
     /// Index and term of the snapshot staged last.
     staged: Mutex<Option<(u64, u64)>>,
@@ -23,8 +27,8 @@ pub(super) struct NodeInbox {
 }
 
 impl NodeInbox {
-    pub(super) fn new(handle: Handle, logger: Logger) -> Self {
-        Self { handle, logger, staged: Mutex::default(), told_removed: AtomicBool::new(false) }
+    pub(super) fn new(handle: Handle, backup: Arc<Backup>, logger: Logger) -> Self {
+        Self { handle, backup, logger, staged: Mutex::default(), told_removed: AtomicBool::new(false) }
     }
 
     /// Whether a member said that this one was removed. That member has applied it, so it is so; the
@@ -76,6 +80,10 @@ impl Inbox for NodeInbox {
             // The transport's to say.
             heard: Vec::new(),
         }
+    }
+
+    fn snapshot(&self) -> io::Result<SnapshotReader> {
+        self.backup.take().map(|(reader, _)| reader)
     }
 
     fn failed(&self, error: &StorageError) -> ! {

@@ -25,7 +25,7 @@ use self::inbox::NodeInbox;
 use super::core::{Core, CoreOptions};
 use super::handle::{Handle, Identity};
 use super::io::Input;
-use super::lifecycle::{Seat, StartError, Stores};
+use super::lifecycle::{Seat, StartError, Stores, rebuild};
 use super::mailbox::MailboxLimits;
 use crate::config::{Arrangement, Config, Url};
 use crate::observe::metrics::Metrics;
@@ -80,8 +80,9 @@ impl Node {
         let seat = Seat::find(config, VERSION, logger).await?;
         let logger = logger.new(o!("member" => config.name.clone()));
         let metrics = Metrics::default();
-        let stores = Stores::open(config, &seat, &metrics, &logger)?;
         let (node, cluster_id) = (NodeId(seat.identity.member_id), seat.identity.cluster_id);
+        rebuild(config, &seat, &Local { cluster_id, node, version: VERSION }, &logger).await?;
+        let stores = Stores::open(config, &seat, &metrics, &logger)?;
         info!(logger, "starting"; "version" => VERSION, "cluster" => format!("{cluster_id:016x}"),
             "id" => format!("{:016x}", node.get()), "runtime" => format!("{:?}", config.arrangement));
         let boot = rand::random::<u64>().max(1);
@@ -96,9 +97,10 @@ impl Node {
         let identity = Identity { node, cluster_id, name: config.name.clone(), version: VERSION };
         let handle = Handle::new(identity, MailboxLimits::default());
         let tasks = Tasks::new(tokio::runtime::Handle::current());
-        let inbox = Arc::new(NodeInbox::new(handle.clone(), logger.clone()));
         let kept = Arc::new(kept);
         let (background, worker) = Background::new(handle.clone(), kept.clone(), logger.clone());
+        let backup = Arc::new(Backup::new(handle.clone(), kept.clone(), background.clone()));
+        let inbox = Arc::new(NodeInbox::new(handle.clone(), backup.clone(), logger.clone()));
         let transport = Transport::new(
             Local { cluster_id, node, version: VERSION },
             TransportOptions {
@@ -130,16 +132,8 @@ impl Node {
         for listener in listeners {
             transport.listen(listener);
         }
-        let node = Self {
-            backup: Arc::new(Backup::new(handle.clone(), kept, background.clone())),
-            background,
-            handle,
-            tasks,
-            metrics,
-            transport,
-            ended: Some(ended),
-            threads,
-        };
+        let node =
+            Self { backup, background, handle, tasks, metrics, transport, ended: Some(ended), threads };
         node.keep_up(config, &logger);
         Ok(node)
     }

@@ -169,6 +169,14 @@ impl SnapshotStore {
         Receiver::begin(self.dir.join(unfinished), self.dir.join(complete), manifest)
     }
 
+    /// Removes the snapshots taken here: the state that they are copies of cannot be trusted.
+    ///
+    /// # Errors
+    /// Everything the file system refuses.
+    pub fn forget_taken(&self) -> StorageResult<()> {
+        self.remove_all(|name| name.starts_with(OUT))
+    }
+
     /// Bytes of the snapshots taken here. Files shared with the state count twice.
     pub fn size_bytes(&self) -> StorageResult<u64> {
         let mut bytes = 0;
