@@ -1,5 +1,6 @@
 //! The Oarlock server. Modules in reading order; the picture is in `docs/architecture.md`.
 
+pub mod auth;
 pub mod config;
 pub mod consensus;
 pub mod fatal;

@@ -1,5 +1,6 @@
 //! A whole member: its node, and the doors that lead to it.
 
+use crate::auth::Gate;
 use crate::config::{Config, Url};
 use crate::front::listener::PortOptions;
 use crate::front::native::door::{Door, Limits};
@@ -99,7 +100,11 @@ impl Member {
         let handle = self.node.handle();
         let limits = Limits { request_bytes: config.bounds.request_bytes, ..Limits::default() };
         let snapshots: Arc<dyn SnapshotSource> = Arc::new(Snapshots(self.node.backup()));
-        let door = Door::new(handle.clone(), limits, Some(snapshots.clone()));
+        let gate = Gate::new(handle.clone(), &config.authentication).map_err(|error| StartError::System {
+            what: "cannot sign tokens",
+            source: io::Error::other(error),
+        })?;
+        let door = Door::new(handle.clone(), limits, Some(snapshots.clone()), gate.clone());
         let (grpc, reporter) = native::routes(door).map_err(|error| StartError::System {
             what: "the schemas do not read",
             source: io::Error::other(error.to_string()),
@@ -110,7 +115,7 @@ impl Member {
             ..etcd::door::Limits::default()
         };
         let setup = etcd::Setup { emulation: config.emulation, snapshots };
-        let grpc = etcd::add_to(grpc, &etcd::door::Door::new(handle.clone(), etcd_limits), &setup);
+        let grpc = etcd::add_to(grpc, &etcd::door::Door::new(handle.clone(), etcd_limits, gate), &setup);
         let gateway = etcd::gateway::routes(&grpc, config.bounds.request_bytes).map_err(|error| {
             StartError::System { what: "the schemas do not read", source: io::Error::other(error) }
         })?;

@@ -3,6 +3,7 @@
 //! A flag wins over the environment, the environment over the file, the file over the default. The
 //! names are the same in all three: `--data-dir`, `OARLOCK_DATA_DIR`, `data-dir = "..."`.
 
+mod auth;
 mod cluster;
 mod compaction;
 mod emulation;
@@ -10,6 +11,7 @@ mod settings;
 mod tuning;
 mod url;
 
+pub use self::auth::{Authentication, JwtOptions, TokenKind};
 pub use self::cluster::{Founders, Start, founders};
 pub use self::compaction::Compaction;
 pub use self::emulation::{Emulation, EtcdVersion};
@@ -101,6 +103,8 @@ pub struct Config {
     pub bounds: Bounds,
     /// What history is kept.
     pub compaction: Compaction,
+    /// How clients prove who they are.
+    pub authentication: Authentication,
     /// What etcd's clients see.
     pub emulation: Emulation,
     /// Threads.
@@ -143,6 +147,7 @@ impl Config {
             timing: Timing::from_settings(&settings)?,
             bounds: Bounds::from_settings(&settings)?,
             compaction: Compaction::from_settings(&settings)?,
+            authentication: Authentication::from_settings(&settings)?,
             emulation: Emulation::from_settings(&settings)?,
             arrangement: Arrangement::from_settings(&settings)?,
             logging: Logging::from_settings(&settings)?,

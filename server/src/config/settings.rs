@@ -87,6 +87,12 @@ settings! {
     emulated_etcd_version: String, "OARLOCK_EMULATED_ETCD_VERSION", "VERSION";
     /// Bytes of state above which only what frees space is accepted; 0 for no such limit [default: 0]
     quota_backend_bytes: i64, "OARLOCK_QUOTA_BACKEND_BYTES", "BYTES";
+    /// What clients get for their password: simple, or jwt,sign-method=...,pub-key=...,priv-key=...,ttl=... [default: simple]
+    auth_token: String, "OARLOCK_AUTH_TOKEN", "KIND";
+    /// Seconds without use after which a simple token ends [default: 300]
+    auth_token_ttl: u64, "OARLOCK_AUTH_TOKEN_TTL", "SECONDS";
+    /// How much work hashing a password is, from 4 to 31; each step doubles it [default: 10]
+    bcrypt_cost: u32, "OARLOCK_BCRYPT_COST", "COST";
     /// Taken for etcd's sake and without effect: there is one logger
     logger: String, "OARLOCK_LOGGER", "NAME";
     /// Taken for etcd's sake and without effect: lines go to standard error

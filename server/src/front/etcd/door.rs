@@ -1,10 +1,12 @@
 //! What every service of etcd's API holds: the way into the node, and the bounds.
 
 use super::{errors, leader};
-use crate::node::handle::Handle;
-use crate::node::request::{Request, Response};
+use crate::auth::{Gate, InvalidToken};
+use crate::node::handle::{Conn, Handle, ReplySink};
+use crate::node::request::{Consistency, Refusal, Request, Response};
 use oarlock_proto::etcd::etcdserverpb::ResponseHeader;
-use oarlock_state::Revision;
+use oarlock_state::auth::{AuthError, AuthQuery};
+use oarlock_state::{Caller as Who, Query, Rejection, Revision};
 use std::sync::Arc;
 use std::time::Duration;
 use tonic::Status;
@@ -31,18 +33,42 @@ impl Default for Limits {
 
 /// Who asks. Made from the metadata of each call, once, before anything else is looked at.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Caller {}
+pub struct Caller {
+    who: Who,
+    /// It showed a token, whatever that was worth.
+    showed_token: bool,
+}
+
+impl Caller {
+    /// What the node refuses them, in etcd's words.
+    pub fn refused(&self, refusal: &Refusal) -> Status {
+        match refusal {
+            // Authentication was turned on, and this member learned of it only after the call came
+            // in: the token was not looked at. Whoever logs in again finds it up to date.
+            Refusal::Rejected(Rejection::Auth(AuthError::NoToken)) if self.showed_token => {
+                errors::INVALID_AUTH_TOKEN.into()
+            }
+            _ => errors::status(refusal),
+        }
+    }
+}
 
 /// etcd's API's view of the node.
 pub struct Door {
     handle: Handle,
     limits: Limits,
+    gate: Arc<Gate>,
 }
 
 impl Door {
-    /// A door into the node behind `handle`.
-    pub fn new(handle: Handle, limits: Limits) -> Arc<Self> {
-        Arc::new(Self { handle, limits })
+    /// A door into the node behind `handle`; `gate` knows who calls.
+    pub fn new(handle: Handle, limits: Limits, gate: Arc<Gate>) -> Arc<Self> {
+        Arc::new(Self { handle, limits, gate })
+    }
+
+    /// Who may log in.
+    pub fn gate(&self) -> &Gate {
+        &self.gate
     }
 
     /// The way into the node.
@@ -61,7 +87,9 @@ impl Door {
     /// The call carries a token that is not valid, or asks for a leader while none is known.
     pub fn caller(&self, metadata: &MetadataMap) -> Result<Caller, Status> {
         leader::check(self, metadata)?;
-        Ok(Caller {})
+        let who = self.gate.caller(metadata).map_err(|InvalidToken| errors::INVALID_AUTH_TOKEN)?;
+        let showed_token = metadata.contains_key("token") || metadata.contains_key("authorization");
+        Ok(Caller { who, showed_token })
     }
 
     /// Whether the caller may do what is only for administrators: what the node is not asked for,
@@ -69,16 +97,24 @@ impl Door {
     ///
     /// # Errors
     /// They may not.
-    pub async fn check_admin(&self, _caller: &Caller) -> Result<(), Status> {
-        Ok(())
+    pub async fn check_admin(&self, caller: &Caller) -> Result<(), Status> {
+        let query = Query::Auth(AuthQuery::Administration);
+        let ask = Request::Read { query, consistency: Consistency::Serializable, timeout_ms: 0 };
+        self.ask(caller, ask).await.map(drop)
     }
 
     /// Asks the node once, on behalf of the caller.
     ///
     /// # Errors
     /// What the node refuses, in etcd's words.
-    pub async fn ask(&self, _caller: &Caller, request: Request) -> Result<Response, Status> {
-        self.handle.call(request).await.map_err(|refusal| errors::status(&refusal))
+    pub async fn ask(&self, caller: &Caller, request: Request) -> Result<Response, Status> {
+        let answer = self.handle.call_as(&caller.who, request).await;
+        answer.map_err(|refusal| caller.refused(&refusal))
+    }
+
+    /// Begins a connection on behalf of the caller, for streams.
+    pub fn open_conn(&self, caller: &Caller, sink: Arc<dyn ReplySink>) -> Conn {
+        self.handle.open_conn_as(caller.who.clone(), sink)
     }
 
     /// The header of an answer that is of this revision.

@@ -6,6 +6,7 @@
 
 #![allow(clippy::result_large_err, reason = "tonic's services return `Status`, which is large, by value")]
 
+pub mod auth;
 pub mod cluster;
 pub mod convert;
 pub mod door;
@@ -21,11 +22,13 @@ pub mod watch;
 
 use crate::config::Emulation;
 use crate::front::saved::SnapshotSource;
+use auth::AuthService;
 use cluster::ClusterService;
 use door::Door;
 use kv::KvService;
 use lease::LeaseService;
 use maintenance::MaintenanceService;
+use oarlock_proto::etcd::etcdserverpb::auth_server::AuthServer;
 use oarlock_proto::etcd::etcdserverpb::cluster_server::ClusterServer;
 use oarlock_proto::etcd::etcdserverpb::kv_server::KvServer;
 use oarlock_proto::etcd::etcdserverpb::lease_server::LeaseServer;
@@ -53,6 +56,7 @@ pub fn add_to(routes: Routes, door: &Arc<Door>, setup: &Setup) -> Routes {
     let bytes = door.limits().request_bytes + OVERHEAD_BYTES;
     let maintenance = MaintenanceService::new(door.clone(), setup.clone());
     routes
+        .add_service(AuthServer::new(AuthService::new(door.clone())).max_decoding_message_size(bytes))
         .add_service(KvServer::new(KvService::new(door.clone())).max_decoding_message_size(bytes))
         .add_service(LeaseServer::new(LeaseService::new(door.clone())).max_decoding_message_size(bytes))
         .add_service(WatchServer::new(WatchService::new(door.clone())).max_decoding_message_size(bytes))

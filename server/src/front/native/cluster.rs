@@ -21,9 +21,9 @@ impl ClusterService {
     }
 
     /// Makes a change of the members.
-    async fn change(&self, admin: Form<Admin>) -> Result<(NodeId, Vec<v1::Member>), Status> {
-        let admin = admin.map_err(|refusal| self.door.refuse(refusal))?;
-        self.door.ask(Ask::Admin(admin)).await.and_then(member::changed).map_err(status)
+    async fn change(door: &Door, admin: Form<Admin>) -> Result<(NodeId, Vec<v1::Member>), Status> {
+        let admin = admin.map_err(|refusal| door.refuse(refusal))?;
+        door.ask(Ask::Admin(admin)).await.and_then(member::changed).map_err(status)
     }
 
     fn header(&self) -> Option<v1::Header> {
@@ -37,17 +37,19 @@ impl Cluster for ClusterService {
         &self,
         request: Request<v1::ListMembersRequest>,
     ) -> Result<Response<v1::ListMembersResponse>, Status> {
+        let door = self.door.admit(request.metadata())?;
         let ask = read::read(Query::Members, request.get_ref().options.as_ref());
-        let ask = ask.map_err(|refusal| self.door.refuse(refusal))?;
-        let answer = self.door.ask(ask).await.and_then(member::list).map_err(status)?;
-        Ok(Response::new(answer.signed(&self.door)))
+        let ask = ask.map_err(|refusal| door.refuse(refusal))?;
+        let answer = door.ask(ask).await.and_then(member::list).map_err(status)?;
+        Ok(Response::new(answer.signed(&door)))
     }
 
     async fn add_member(
         &self,
         request: Request<v1::AddMemberRequest>,
     ) -> Result<Response<v1::AddMemberResponse>, Status> {
-        let (added, members) = self.change(member::add(request.into_inner())).await?;
+        let door = self.door.admit(request.metadata())?;
+        let (added, members) = Self::change(&door, member::add(request.into_inner())).await?;
         let Some(member) = members.iter().find(|member| member.id == added.get()).cloned() else {
             return Err(status(errors::internal("the added member is not among the members")));
         };
@@ -59,7 +61,9 @@ impl Cluster for ClusterService {
         &self,
         request: Request<v1::RemoveMemberRequest>,
     ) -> Result<Response<v1::RemoveMemberResponse>, Status> {
-        let (_, members) = self.change(member::id(request.get_ref().id).map(Admin::RemoveMember)).await?;
+        let door = self.door.admit(request.metadata())?;
+        let (_, members) =
+            Self::change(&door, member::id(request.get_ref().id).map(Admin::RemoveMember)).await?;
         Ok(Response::new(v1::RemoveMemberResponse { header: self.header(), members }))
     }
 
@@ -67,7 +71,9 @@ impl Cluster for ClusterService {
         &self,
         request: Request<v1::PromoteMemberRequest>,
     ) -> Result<Response<v1::PromoteMemberResponse>, Status> {
-        let (_, members) = self.change(member::id(request.get_ref().id).map(Admin::PromoteMember)).await?;
+        let door = self.door.admit(request.metadata())?;
+        let (_, members) =
+            Self::change(&door, member::id(request.get_ref().id).map(Admin::PromoteMember)).await?;
         Ok(Response::new(v1::PromoteMemberResponse { header: self.header(), members }))
     }
 
@@ -75,13 +81,14 @@ impl Cluster for ClusterService {
         &self,
         request: Request<v1::UpdateMemberRequest>,
     ) -> Result<Response<v1::UpdateMemberResponse>, Status> {
+        let door = self.door.admit(request.metadata())?;
         let request = request.into_inner();
         let form = member::id(request.id).and_then(|node| {
             let peer_urls = member::peer_urls(request.peer_urls)?;
             Ok(Write::of(Command::UpdateMember { node, peer_urls }))
         });
-        let write = form.map_err(|refusal| self.door.refuse(refusal))?;
-        let changed = self.door.ask(Ask::Write(write)).await.and_then(member::changed);
+        let write = form.map_err(|refusal| door.refuse(refusal))?;
+        let changed = door.ask(Ask::Write(write)).await.and_then(member::changed);
         let (_, members) = changed.map_err(status)?;
         Ok(Response::new(v1::UpdateMemberResponse { header: self.header(), members }))
     }
@@ -90,8 +97,9 @@ impl Cluster for ClusterService {
         &self,
         request: Request<v1::MoveLeaderRequest>,
     ) -> Result<Response<v1::MoveLeaderResponse>, Status> {
+        let door = self.door.admit(request.metadata())?;
         let target = NodeId(request.get_ref().target);
-        let moved = self.door.ask(Ask::Admin(Admin::MoveLeader(target))).await;
+        let moved = door.ask(Ask::Admin(Admin::MoveLeader(target))).await;
         moved.and_then(outcome::done).map_err(status)?;
         Ok(Response::new(v1::MoveLeaderResponse { header: self.header() }))
     }

@@ -1,15 +1,18 @@
 //! What every service of the native API holds: the way into the node, and the bounds.
 
 use super::errors;
+use crate::auth::Gate;
 use crate::front::saved::SnapshotSource;
-use crate::node::handle::Handle;
-use crate::node::request::{Refusal, Request, Response};
+use crate::node::handle::{Conn, Handle, ReplySink};
+use crate::node::request::{Consistency, Refusal, Request, Response};
 use oarlock_proto::v1;
-use oarlock_state::NodeId;
+use oarlock_state::auth::AuthQuery;
 use oarlock_state::limits::{PROPOSAL_BYTES_MAX, WINDOW};
+use oarlock_state::{Caller, NodeId, Query};
 use std::sync::Arc;
 use std::time::Instant;
 use tonic::Status;
+use tonic::metadata::MetadataMap;
 
 /// How much the native API takes in and holds.
 #[derive(Clone, Copy, Debug)]
@@ -43,19 +46,52 @@ impl Default for Limits {
     }
 }
 
-/// The native API's view of the node.
+/// The native API's view of the node, on behalf of one caller.
+#[derive(Clone)]
 pub struct Door {
     handle: Handle,
     limits: Limits,
     snapshots: Option<Arc<dyn SnapshotSource>>,
     started: Instant,
+    gate: Arc<Gate>,
+    caller: Caller,
 }
 
 impl Door {
-    /// A door into the node behind `handle`. Without `snapshots`, `Maintenance.Snapshot` answers
+    /// A door into the node behind `handle`, for nobody yet; `gate` knows who calls. Without `snapshots`, `Maintenance.Snapshot` answers
     /// that it is not offered.
-    pub fn new(handle: Handle, limits: Limits, snapshots: Option<Arc<dyn SnapshotSource>>) -> Arc<Self> {
-        Arc::new(Self { handle, limits, snapshots, started: Instant::now() })
+    pub fn new(
+        handle: Handle,
+        limits: Limits,
+        snapshots: Option<Arc<dyn SnapshotSource>>,
+        gate: Arc<Gate>,
+    ) -> Arc<Self> {
+        let (started, caller) = (Instant::now(), Caller::Anonymous);
+        Arc::new(Self { handle, limits, snapshots, started, gate, caller })
+    }
+
+    /// The door as whoever sent this metadata may use it.
+    ///
+    /// # Errors
+    /// The call carries a token that is not valid.
+    pub fn admit(self: &Arc<Self>, metadata: &MetadataMap) -> Result<Arc<Self>, Status> {
+        match self.gate.caller(metadata) {
+            Ok(Caller::Anonymous) => Ok(self.clone()),
+            Ok(caller) => Ok(Arc::new(Self { caller, ..Self::clone(self) })),
+            Err(invalid) => Err(errors::status(errors::denied(invalid.to_string()))),
+        }
+    }
+
+    /// Whether the caller may administer, for what the node itself is not asked for.
+    pub async fn check_admin(&self) -> Result<(), v1::Error> {
+        let query = Query::Auth(AuthQuery::Administration);
+        let ask = Request::Read { query, consistency: Consistency::Serializable, timeout_ms: 0 };
+        self.ask(ask).await.map(drop)
+    }
+
+    /// Begins a connection on behalf of the caller, for streams.
+    pub fn open_conn(&self, sink: Arc<dyn ReplySink>) -> Conn {
+        self.handle.open_conn_as(self.caller.clone(), sink)
     }
 
     /// The way into the node.
@@ -113,7 +149,7 @@ impl Door {
 
     /// Asks the node once.
     pub async fn ask(&self, request: Request) -> Result<Response, v1::Error> {
-        self.handle.call(request).await.map_err(|refusal| self.error(&refusal))
+        self.handle.call_as(&self.caller, request).await.map_err(|refusal| self.error(&refusal))
     }
 
     /// A refusal, with the leader's whereabouts.

@@ -28,17 +28,18 @@ impl Maintenance for MaintenanceService {
 
     async fn status(
         &self,
-        _request: Request<v1::StatusRequest>,
+        request: Request<v1::StatusRequest>,
     ) -> Result<Response<v1::StatusResponse>, Status> {
-        let node = self.door.ask(Ask::Status).await.and_then(member::status).map_err(status)?;
+        let door = self.door.admit(request.metadata())?;
+        let node = door.ask(Ask::Status).await.and_then(member::status).map_err(status)?;
         let header =
             v1::Header { revision: node.revision.get(), index: node.applied, ..v1::Header::default() };
-        let identity = self.door.handle().identity();
+        let identity = door.handle().identity();
         Ok(Response::new(v1::StatusResponse {
-            header: Some(self.door.sign(header)),
+            header: Some(door.sign(header)),
             version: identity.version.to_string(),
             name: identity.name.clone(),
-            uptime_ms: self.door.uptime_ms(),
+            uptime_ms: door.uptime_ms(),
             resident_bytes: resident_bytes(),
             ..member::status_response(*node)
         }))
@@ -48,33 +49,34 @@ impl Maintenance for MaintenanceService {
         &self,
         request: Request<v1::CompactRequest>,
     ) -> Result<Response<v1::CompactResponse>, Status> {
+        let door = self.door.admit(request.metadata())?;
         let revision = match request.get_ref().revision {
-            0 => self.current_revision().await.map_err(status)?,
+            0 => current_revision(&door).await.map_err(status)?,
             revision => Revision(revision),
         };
         let compact = Write::of(Command::Compact { revision });
-        let header = self.door.ask(Ask::Write(compact)).await.and_then(outcome::done).map_err(status)?;
-        Ok(Response::new(v1::CompactResponse { header: Some(self.door.sign(header)) }))
+        let header = door.ask(Ask::Write(compact)).await.and_then(outcome::done).map_err(status)?;
+        Ok(Response::new(v1::CompactResponse { header: Some(door.sign(header)) }))
     }
 
     async fn snapshot(
         &self,
-        _request: Request<v1::SnapshotRequest>,
+        request: Request<v1::SnapshotRequest>,
     ) -> Result<Response<Self::SnapshotStream>, Status> {
-        let Some(source) = self.door.snapshots() else {
+        let door = self.door.admit(request.metadata())?;
+        door.check_admin().await.map_err(status)?;
+        let Some(source) = door.snapshots() else {
             let what = "this member offers no snapshots over the network; copy its data directory while it is stopped";
             return Err(status(errors::unimplemented(what)));
         };
-        let version = self.door.handle().identity().version.to_string();
+        let version = door.handle().identity().version.to_string();
         Ok(Response::new(snapshots::chunks(source, version).await?))
     }
 }
 
-impl MaintenanceService {
-    async fn current_revision(&self) -> Result<Revision, v1::Error> {
-        let node = self.door.ask(Ask::Status).await.and_then(member::status)?;
-        Ok(node.revision)
-    }
+async fn current_revision(door: &Door) -> Result<Revision, v1::Error> {
+    let node = door.ask(Ask::Status).await.and_then(member::status)?;
+    Ok(node.revision)
 }
 
 /// Bytes of memory that the process has resident; zero where the system does not tell.

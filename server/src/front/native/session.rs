@@ -37,7 +37,8 @@ impl Sessions for SessionService {
         &self,
         request: Request<v1::OpenSessionRequest>,
     ) -> Result<Response<v1::OpenSessionResponse>, Status> {
-        let opened = open(&self.door, request.get_ref()).await.map_err(status)?;
+        let door = self.door.admit(request.metadata())?;
+        let opened = open(&door, request.get_ref()).await.map_err(status)?;
         Ok(Response::new(opened))
     }
 
@@ -45,24 +46,26 @@ impl Sessions for SessionService {
         &self,
         request: Request<v1::CloseSessionRequest>,
     ) -> Result<Response<v1::CloseSessionResponse>, Status> {
+        let door = self.door.admit(request.metadata())?;
         let request = request.into_inner();
-        let session = convert::id(request.session).map_err(|refusal| self.door.refuse(refusal))?;
+        let session = convert::id(request.session).map_err(|refusal| door.refuse(refusal))?;
         if !request.secret.is_empty() {
-            proven(&self.door, session, &request.secret).await.map_err(status)?;
+            proven(&door, session, &request.secret).await.map_err(status)?;
         }
         let close = Write::of(Command::CloseSession { session });
-        let header = self.door.ask(Ask::Write(close)).await.and_then(outcome::done).map_err(status)?;
-        Ok(Response::new(v1::CloseSessionResponse { header: Some(self.door.sign(header)) }))
+        let header = door.ask(Ask::Write(close)).await.and_then(outcome::done).map_err(status)?;
+        Ok(Response::new(v1::CloseSessionResponse { header: Some(door.sign(header)) }))
     }
 
     async fn keep_alive(
         &self,
         request: Request<v1::KeepAliveRequest>,
     ) -> Result<Response<v1::KeepAliveResponse>, Status> {
-        let session = convert::id(request.get_ref().session).map_err(|refusal| self.door.refuse(refusal))?;
-        let valid_for_ms = keep_alive(&self.door, session).await.map_err(status)?;
+        let door = self.door.admit(request.metadata())?;
+        let session = convert::id(request.get_ref().session).map_err(|refusal| door.refuse(refusal))?;
+        let valid_for_ms = keep_alive(&door, session).await.map_err(status)?;
         Ok(Response::new(v1::KeepAliveResponse {
-            header: Some(self.door.header_now()),
+            header: Some(door.header_now()),
             session: session.get(),
             valid_for_ms,
         }))
@@ -72,15 +75,16 @@ impl Sessions for SessionService {
         &self,
         request: Request<v1::GetSessionRequest>,
     ) -> Result<Response<v1::GetSessionResponse>, Status> {
+        let door = self.door.admit(request.metadata())?;
         let request = request.into_inner();
         let ask = convert::id(request.session).and_then(|session| {
             let query = Query::Session { session, want_attached: request.want_attached };
             read::read(query, request.options.as_ref())
         });
-        let ask = ask.map_err(|refusal| self.door.refuse(refusal))?;
-        let (header, info) = self.door.ask(ask).await.and_then(convert::info).map_err(status)?;
+        let ask = ask.map_err(|refusal| door.refuse(refusal))?;
+        let (header, info) = door.ask(ask).await.and_then(convert::info).map_err(status)?;
         Ok(Response::new(v1::GetSessionResponse {
-            header: Some(self.door.sign(header)),
+            header: Some(door.sign(header)),
             session: Some(convert::record(info)),
         }))
     }
@@ -89,22 +93,24 @@ impl Sessions for SessionService {
         &self,
         request: Request<v1::ListSessionsRequest>,
     ) -> Result<Response<v1::ListSessionsResponse>, Status> {
+        let door = self.door.admit(request.metadata())?;
         let request = request.into_inner();
         let limit = match request.limit {
             0 => LIST_MAX,
             limit => limit.min(LIST_MAX),
         };
         let query = Query::Sessions { after: SessionId(request.after), limit };
-        let ask = read::read(query, request.options.as_ref()).map_err(|refusal| self.door.refuse(refusal))?;
-        let answer = self.door.ask(ask).await.and_then(convert::list).map_err(status)?;
-        Ok(Response::new(answer.signed(&self.door)))
+        let ask = read::read(query, request.options.as_ref()).map_err(|refusal| door.refuse(refusal))?;
+        let answer = door.ask(ask).await.and_then(convert::list).map_err(status)?;
+        Ok(Response::new(answer.signed(&door)))
     }
 
     async fn stream(
         &self,
         request: Request<Streaming<v1::ClientFrame>>,
     ) -> Result<Response<Self::StreamStream>, Status> {
-        Ok(Response::new(stream::begin(self.door.clone(), request.into_inner())))
+        let door = self.door.admit(request.metadata())?;
+        Ok(Response::new(stream::begin(door, request.into_inner())))
     }
 }
 

@@ -29,7 +29,7 @@ const BUSY_PAUSE: Duration = Duration::from_millis(5);
 /// Begins to serve a stream.
 pub fn begin(door: Arc<Door>, incoming: Streaming<v1::ClientFrame>) -> Frames {
     let outbox = Arc::new(Outbox::new(*door.limits()));
-    let conn = Arc::new(door.handle().open_conn(outbox.clone()));
+    let conn = Arc::new(door.open_conn(outbox.clone()));
     let watches = Arc::new(WatchIds::new(door.limits().watches));
     let reader = Reader {
         door: door.clone(),

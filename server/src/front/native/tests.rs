@@ -18,7 +18,9 @@ async fn channel() -> Channel {
     let identity = Identity { cluster_id: 5, name: "one".into(), version: "0", ..Identity::default() };
     let handle = Handle::new(identity, MailboxLimits::default());
     let limits = Limits { frame_bytes: FRAME_BYTES, ..Limits::default() };
-    let (routes, _reporter) = routes(Door::new(handle, limits, None)).expect("the schemas are readable");
+    let gate = crate::auth::Gate::for_tests(handle.clone());
+    let (routes, _reporter) =
+        routes(Door::new(handle, limits, None, gate)).expect("the schemas are readable");
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("bound");
     let server = Server::builder().add_routes(routes).serve_with_incoming(TcpListenerStream::new(listener));

@@ -45,7 +45,8 @@ impl Watch for WatchService {
         &self,
         request: Request<Streaming<v1::WatchRequest>>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        Ok(Response::new(begin(self.door.clone(), request.into_inner())))
+        let door = self.door.admit(request.metadata())?;
+        Ok(Response::new(begin(door, request.into_inner())))
     }
 }
 
@@ -58,7 +59,7 @@ enum Own {
 
 fn begin(door: Arc<Door>, incoming: Streaming<v1::WatchRequest>) -> Watched {
     let outbox = Arc::new(Outbox::new(*door.limits()));
-    let conn = Arc::new(door.handle().open_conn(outbox.clone()));
+    let conn = Arc::new(door.open_conn(outbox.clone()));
     let watches = Arc::new(WatchIds::new(door.limits().watches));
     let reader =
         Reader { door: door.clone(), outbox: outbox.clone(), conn: conn.clone(), watches: watches.clone() };

@@ -131,7 +131,9 @@ impl Driver {
         let weight = request::weight(&request);
         let admitted = match request {
             // What the state decides on, it decides by itself; this is for what does not get there.
-            _ if self.auth_enabled && caller == Caller::Anonymous => {
+            Request::Status | Request::KeepAlive { .. }
+                if self.auth_enabled && caller == Caller::Anonymous =>
+            {
                 Err(Refusal::Rejected(AuthError::NoToken.into()))
             }
             Request::Status => {

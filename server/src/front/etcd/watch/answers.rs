@@ -170,8 +170,15 @@ impl Answers {
     }
 }
 
+/// Go's clients compare the whole text, in which etcd leaves the code where authentication refuses.
 fn reason(refusal: &Refusal) -> String {
-    errors::status(refusal).message().to_owned()
+    let status = errors::status(refusal);
+    match refusal {
+        Refusal::Rejected(Rejection::Auth(_)) => {
+            format!("rpc error: code = {:?} desc = {}", status.code(), status.message())
+        }
+        _ => status.message().to_owned(),
+    }
 }
 
 impl Stream for Answers {

@@ -53,10 +53,10 @@ impl Watch for WatchService {
         &self,
         request: Request<Streaming<WatchRequest>>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        self.door.caller(request.metadata())?;
+        let caller = self.door.caller(request.metadata())?;
         let (metadata, _, incoming) = request.into_parts();
         let outbox = Arc::new(Outbox::default());
-        let conn = Arc::new(self.door.handle().open_conn(outbox.clone()));
+        let conn = Arc::new(self.door.open_conn(&caller, outbox.clone()));
         let registry = Arc::new(Registry::new(self.door.limits().watches));
         let reader = Reader::new(outbox.clone(), conn.clone(), registry.clone());
         let task = tokio::spawn(reader.run(incoming)).abort_handle();
