@@ -5,7 +5,7 @@ use oarlock_server::storage::rocks::{RocksBase, RocksOptions};
 use oarlock_state::command::{KvOp, Put, Txn};
 use oarlock_state::limits::DIGEST_EVERY;
 use oarlock_state::{
-    Command, Entry, EntryBody, Index, Machine, MemoryView, Mutation, Proposal, ProposalId, Term, keys,
+    Caller, Command, Entry, EntryBody, Index, Machine, MemoryView, Mutation, Proposal, ProposalId, Term, keys,
 };
 use oarlock_tests::cluster::{Cluster, put, read};
 use std::path::Path;
@@ -24,7 +24,7 @@ fn stray_record() -> Mutation {
         request: None,
         idempotency: None,
         guards: Vec::new(),
-        caller: None,
+        caller: Caller::default(),
         command: Command::Txn(Txn { then: vec![KvOp::Put(stray)], ..Txn::default() }),
     };
     let body = EntryBody::Proposals { stamp_ms: 0, proposals: vec![proposal] };
