@@ -119,12 +119,16 @@ impl Member {
         let gateway = etcd::gateway::routes(&grpc, config.bounds.request_bytes).map_err(|error| {
             StartError::System { what: "the schemas do not read", source: io::Error::other(error) }
         })?;
-        let exposition =
-            Exposition::new(self.node.metrics(), handle.clone(), self.node.transport().traffic());
+        let exposition = Exposition::new(
+            self.node.metrics(),
+            handle.clone(),
+            self.node.transport().traffic(),
+            config.emulation,
+        );
         let router = grpc
             .into_axum_router()
             .merge(gateway)
-            .merge(http::routes(handle.clone(), exposition))
+            .merge(http::routes(handle.clone(), exposition, config.emulation))
             .fallback(http::unknown);
         let options = PortOptions { connections: config.bounds.connections, streams: config.bounds.streams };
         let tasks = self.node.tasks();

@@ -7,6 +7,7 @@
 //! | `/readyz` | a linearizable read succeeds in time; `?verbose` lists the checks |
 //! | `/version`, `/metrics` | what they say |
 
+use crate::config::Emulation;
 use crate::node::handle::Handle;
 use crate::node::request::{Consistency, Request};
 use crate::observe::metrics::Exposition;
@@ -29,6 +30,7 @@ const CHECK_MS: u32 = 3_000;
 struct Sources {
     handle: Handle,
     exposition: Exposition,
+    emulation: Emulation,
 }
 
 /// What may follow the question mark.
@@ -39,14 +41,14 @@ struct Asked {
 }
 
 /// The plain HTTP part; to be merged with that of gRPC.
-pub fn routes(handle: Handle, exposition: Exposition) -> Router {
+pub fn routes(handle: Handle, exposition: Exposition, emulation: Emulation) -> Router {
     Router::new()
         .route("/health", get(health))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/version", get(version))
         .route("/metrics", get(metrics))
-        .with_state(Arc::new(Sources { handle, exposition }))
+        .with_state(Arc::new(Sources { handle, exposition, emulation }))
 }
 
 /// What nobody serves: gRPC clients get their own "unimplemented", everybody else a 404.
@@ -128,9 +130,17 @@ fn status(good: bool) -> StatusCode {
     if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
 }
 
+/// What etcd answers, and the same of Oarlock itself.
 async fn version(State(sources): State<Arc<Sources>>) -> Response {
     let version = sources.handle.identity().version;
-    let body = serde_json::json!({ "oarlockserver": version, "oarlockcluster": version });
+    let emulated = sources.emulation.version;
+    let body = serde_json::json!({
+        "etcdserver": emulated.to_string(),
+        "etcdcluster": emulated.of_cluster().to_string(),
+        "storage": emulated.of_cluster().to_string(),
+        "oarlockserver": version,
+        "oarlockcluster": version,
+    });
     ([(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
 }
 

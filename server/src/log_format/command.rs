@@ -3,7 +3,7 @@
 use super::{FormatError, FormatResult, auth, kv, tree};
 use bytes::Bytes;
 use oarlock_proto::internal::log as pb;
-use oarlock_state::command::{KvOp, OpenSession, Put, Txn};
+use oarlock_state::command::{Alarm, AlarmKind, KvOp, OpenSession, Put, Txn};
 use oarlock_state::{Command, Index, NodeId, Revision, SessionId};
 use pb::proposal::Command as Proto;
 
@@ -35,6 +35,10 @@ pub(super) fn to_proto(command: &Command) -> Proto {
         Command::UpdateMember { node, peer_urls } => {
             Proto::UpdateMember(pb::UpdateMember { node: node.get(), peer_urls: peer_urls.clone() })
         }
+        Command::SetAlarm { alarm, raised } => {
+            Proto::SetAlarm(pb::SetAlarm { node: alarm.node.get(), kind: alarm.kind as u32, raised: *raised })
+        }
+        Command::SetDowngrade { target } => Proto::SetDowngrade(pb::SetDowngrade { target: target.clone() }),
         Command::CheckDigest { index, digest } => Proto::CheckDigest(pb::CheckDigest {
             index: index.get(),
             digest: Bytes::copy_from_slice(&digest.to_be_bytes()),
@@ -66,12 +70,20 @@ pub(super) fn from_proto(command: Proto) -> FormatResult<Command> {
         Proto::UpdateMember(member) => {
             Command::UpdateMember { node: NodeId(member.node), peer_urls: member.peer_urls }
         }
+        Proto::SetAlarm(set) => Command::SetAlarm { alarm: alarm_from_proto(&set)?, raised: set.raised },
+        Proto::SetDowngrade(set) => Command::SetDowngrade { target: set.target },
         Proto::CheckDigest(check) => Command::CheckDigest {
             index: Index(check.index),
             digest: u128::from_be_bytes(sixteen("a digest", &check.digest)?),
         },
         Proto::Auth(op) => Command::Auth(auth::from_proto(op)?),
     })
+}
+
+fn alarm_from_proto(set: &pb::SetAlarm) -> FormatResult<Alarm> {
+    let unknown = FormatError::Unknown { what: "the kind of an alarm", number: set.kind.into() };
+    let kind = AlarmKind::from_number(set.kind).ok_or(unknown)?;
+    Ok(Alarm { node: NodeId(set.node), kind })
 }
 
 /// The put, if the transaction is nothing else.

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use oarlock_state::auth::{AuthOp, Password, Permission, PermissionKind, Secret};
 use oarlock_state::command::{
-    Compare, CompareOp, CompareTarget, Guard, IdempotencyKey, KeyRange, KvOp, OpenSession, Put, RangeQuery,
-    TokenScope, Txn, Update,
+    Alarm, AlarmKind, Compare, CompareOp, CompareTarget, Guard, IdempotencyKey, KeyRange, KvOp, OpenSession,
+    Put, RangeQuery, TokenScope, Txn, Update,
 };
 use oarlock_state::tree::{Create, NodeKind, TreeOp};
 use oarlock_state::{Caller, Command, Index, NodeId, Proposal, ProposalId, RequestId, Revision, SessionId};
@@ -62,6 +62,11 @@ pub(super) fn commands() -> Vec<(&'static str, Command)> {
             },
         ),
         ("update", Command::UpdateMember { node: NodeId(3), peer_urls: vec!["http://p".to_owned()] }),
+        (
+            "alarm",
+            Command::SetAlarm { alarm: Alarm { node: NodeId(3), kind: AlarmKind::Corrupt }, raised: true },
+        ),
+        ("downgrade", Command::SetDowngrade { target: "3.5.0".to_owned() }),
         (
             "digest",
             Command::CheckDigest { index: Index(1024), digest: 0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10 },

@@ -5,7 +5,7 @@ use super::request::{Admin, NodeStatus, Origin, Refusal, Result, Role, WatchSpec
 use crate::storage::BaseStore;
 use crate::storage::state::FlushDone;
 use bytes::Bytes;
-use oarlock_state::command::Member;
+use oarlock_state::command::{Alarm, Member};
 use oarlock_state::{Caller, Command, Entry, NodeId, ProposalId, Query, SessionId};
 use std::sync::Arc;
 
@@ -187,6 +187,8 @@ pub enum ToDriver {
     },
     /// The members, now.
     Members(Vec<Member>),
+    /// The alarms, now.
+    Alarms(Vec<Alarm>),
     /// A membership entry was applied.
     Membership {
         /// The proposal that asked for it.

@@ -90,6 +90,8 @@ pub enum Input {
         /// Configuration at that index, as consensus encodes it.
         conf_state: bytes::Bytes,
     },
+    /// Bytes that the state takes, told from time to time.
+    StateBytes(u64),
     /// Disk space left, told from time to time.
     DiskSpace {
         /// Bytes left.

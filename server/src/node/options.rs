@@ -43,6 +43,8 @@ pub struct CoreOptions {
     pub space_soft_bytes: u64,
     /// Below so many bytes of free disk only what frees space, and sessions, are accepted.
     pub space_hard_bytes: u64,
+    /// Above so many bytes of state only what frees space, and sessions, are accepted.
+    pub quota_bytes: u64,
     /// How the overlay of a state is written behind, for states that take the place of the first.
     pub state: StateOptions,
 }
@@ -69,6 +71,7 @@ impl CoreOptions {
             idle_check_ms: 10_000,
             space_soft_bytes: 1 << 30,
             space_hard_bytes: 256 << 20,
+            quota_bytes: u64::MAX,
             state: StateOptions::default(),
         }
     }

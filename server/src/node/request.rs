@@ -1,7 +1,9 @@
 //! What a door asks of a node, and what it gets back. Protocol-neutral plain data.
 
 use bytes::Bytes;
-use oarlock_state::command::{Answer, Guard, IdempotencyKey, KeyRange, KeyValue, Member};
+use oarlock_state::command::{
+    AlarmKind, Answer, Conditions, Guard, IdempotencyKey, KeyRange, KeyValue, Member,
+};
 use oarlock_state::event::{Event, Keyspace};
 use oarlock_state::{Command, NodeId, Query, Rejection, Reply, RequestId, Revision, SessionId};
 use thiserror::Error;
@@ -256,6 +258,24 @@ pub enum Refusal {
     /// The node is stopping; it was not proposed.
     #[error("member is shutting down; nothing was done. Ask another member")]
     ShuttingDown,
+    /// The state is over its quota: only deletes, sessions and compaction are accepted.
+    #[error(
+        "the state takes {used_mib} MiB, over the quota of {quota_mib} MiB; delete keys and compact, or raise --quota-backend-bytes. Nothing was done"
+    )]
+    OverQuota {
+        /// MiB of state.
+        used_mib: u64,
+        /// MiB allowed.
+        quota_mib: u64,
+    },
+    /// An alarm is raised that forbids it.
+    #[error("alarm {kind:?} of member {node} is raised; disarm it when its cause is gone. Nothing was done")]
+    Alarmed {
+        /// The member.
+        node: NodeId,
+        /// What is wrong with it.
+        kind: AlarmKind,
+    },
     /// Disk space is below the hard watermark: only deletes, sessions and compaction are accepted.
     #[error(
         "member has less than {left_mib} MiB of disk left; delete keys, compact, or add space. Nothing was done"
@@ -301,6 +321,8 @@ impl Refusal {
             | Self::TimedOut { .. }
             | Self::ShuttingDown
             | Self::NoSpace { .. }
+            | Self::OverQuota { .. }
+            | Self::Alarmed { .. }
             | Self::Lagging { .. }
             | Self::Invalid { .. } => Certainty::NotProposed,
         }
@@ -348,6 +370,10 @@ pub struct NodeStatus {
     pub overlay_bytes: u64,
     /// Members, as applied here.
     pub members: Vec<Member>,
+    /// Alarms and notes of operators, as applied here.
+    pub conditions: Conditions,
+    /// This member accepts only what frees space.
+    pub is_full: bool,
     /// On the leader: how far each peer is.
     pub peers: Vec<PeerProgress>,
 }

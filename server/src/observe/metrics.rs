@@ -1,13 +1,15 @@
 //! Every metric's name, in one list. Counters that the hot path moves are moved there; everything
 //! else is read when somebody asks.
 
+use super::etcd_names;
 use super::process::Usage;
+use crate::config::Emulation;
 use crate::node::handle::Handle;
 use crate::node::request::Role;
 use crate::peer::transport::Traffic;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeCounterValue, EncodeMetric};
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
@@ -39,6 +41,8 @@ pub struct Metrics {
     pub round_inputs: Histogram,
     /// Seconds that one sync of the log took.
     pub sync_seconds: Histogram,
+    /// Seconds that one flush of the state took.
+    pub flush_seconds: Histogram,
     /// Bytes of disk left; set from time to time.
     pub disk_left: Arc<AtomicU64>,
 }
@@ -56,6 +60,7 @@ impl Default for Metrics {
             rounds: Counter::default(),
             round_inputs: Histogram::new(exponential_buckets(1.0, 4.0, 9)),
             sync_seconds: Histogram::new(exponential_buckets(0.000_05, 2.0, 16)),
+            flush_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 14)),
             disk_left: Arc::default(),
         }
     }
@@ -64,11 +69,13 @@ impl Default for Metrics {
 /// What `/metrics` serves.
 pub struct Exposition {
     registry: Registry,
+    /// The same under etcd's names.
+    etcd: Registry,
 }
 
 impl Exposition {
     /// All metrics of this node.
-    pub fn new(metrics: &Metrics, handle: Handle, traffic: Arc<Traffic>) -> Self {
+    pub fn new(metrics: &Metrics, handle: Handle, traffic: Arc<Traffic>, emulation: Emulation) -> Self {
         let mut registry = Registry::with_prefix("oarlock");
         let mut counters = |name: &str, help: &str, counter: &Counter| {
             registry.register(name, help, counter.clone());
@@ -85,9 +92,11 @@ impl Exposition {
         registry.register("round_batch_size", "Requests and messages gathered by one round", inputs);
         let seconds = metrics.sync_seconds.clone();
         registry.register("fsync_duration_seconds", "Seconds per sync of the log", seconds);
-        let disk_left = metrics.disk_left.clone();
-        registry.register_collector(Box::new(Observed { handle, traffic, disk_left }));
-        Self { registry }
+        let seconds = metrics.flush_seconds.clone();
+        registry.register("flush_duration_seconds", "Seconds per flush of the state", seconds);
+        let observed = Observed { handle, traffic, disk_left: metrics.disk_left.clone() };
+        registry.register_collector(Box::new(observed.clone()));
+        Self { registry, etcd: etcd_names::registry(metrics, observed, emulation) }
     }
 
     /// In the text format of OpenMetrics.
@@ -96,15 +105,18 @@ impl Exposition {
     /// Never in practice: writing to a string does not fail.
     pub fn text(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
-        encode(&mut text, &self.registry)?;
+        encode_registry(&mut text, &self.registry)?;
+        encode_registry(&mut text, &self.etcd)?;
+        encode_eof(&mut text)?;
         Ok(text)
     }
 }
 
 /// What is read when somebody asks.
-struct Observed {
-    handle: Handle,
-    traffic: Arc<Traffic>,
+#[derive(Clone)]
+pub(super) struct Observed {
+    pub(super) handle: Handle,
+    pub(super) traffic: Arc<Traffic>,
     disk_left: Arc<AtomicU64>,
 }
 
@@ -166,8 +178,7 @@ impl Observed {
             ("snapshots_received", "Snapshots received whole", &traffic.snapshots_received),
             ("snapshot_sent_bytes", "Bytes of snapshots sent", &traffic.snapshot_bytes),
         ] {
-            let metric = ConstCounter::new(value.load(Relaxed));
-            metric.encode(encoder.encode_descriptor(name, help, None, metric_type(&metric))?)?;
+            counter(encoder, name, help, value.load(Relaxed))?;
         }
         Ok(())
     }
@@ -177,15 +188,24 @@ impl Observed {
         gauge(encoder, "process_resident_memory_bytes", "Resident memory", usage.resident_bytes)?;
         gauge(encoder, "process_open_fds", "Open file descriptors", usage.open_files)?;
         gauge(encoder, "process_threads", "Threads", usage.threads)?;
-        let seconds = ConstCounter::new(usage.cpu_seconds);
-        let help = "Processor time used";
-        seconds.encode(encoder.encode_descriptor("process_cpu_seconds", help, None, metric_type(&seconds))?)
+        counter(encoder, "process_cpu_seconds", "Processor time used", usage.cpu_seconds)
     }
 }
 
-fn gauge(encoder: &mut DescriptorEncoder, name: &str, help: &str, value: u64) -> fmt::Result {
+pub(super) fn gauge(encoder: &mut DescriptorEncoder, name: &str, help: &str, value: u64) -> fmt::Result {
     // Above 2^63 only for "unlimited", which a gauge shows as its largest number.
     let metric = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+    metric.encode(encoder.encode_descriptor(name, help, None, metric_type(&metric))?)
+}
+
+/// Its name ends in `_total` when it is shown.
+pub(super) fn counter<N: EncodeCounterValue + Copy + fmt::Debug>(
+    encoder: &mut DescriptorEncoder,
+    name: &str,
+    help: &str,
+    value: N,
+) -> fmt::Result {
+    let metric = ConstCounter::new(value);
     metric.encode(encoder.encode_descriptor(name, help, None, metric_type(&metric))?)
 }
 
@@ -200,16 +220,48 @@ mod tests {
     use crate::node::mailbox::MailboxLimits;
 
     #[test]
+    fn what_dashboards_for_etcd_look_for_is_there() {
+        let metrics = Metrics::default();
+        metrics.leader_changes.inc();
+        let handle = Handle::new(Identity::default(), MailboxLimits::default());
+        let emulation = Emulation { quota_bytes: Some(77), ..Emulation::default() };
+        let text = Exposition::new(&metrics, handle, Arc::default(), emulation).text().expect("text");
+        for line in [
+            "etcd_server_has_leader 0",
+            "etcd_server_leader_changes_seen_total 1",
+            "etcd_server_proposals_committed_total 0",
+            "etcd_server_proposals_applied_total 0",
+            "etcd_disk_wal_fsync_duration_seconds_count 0",
+            "etcd_disk_backend_commit_duration_seconds_count 0",
+            "etcd_mvcc_db_total_size_in_bytes 0",
+            "etcd_server_quota_backend_bytes 77",
+            "etcd_network_peer_sent_bytes_total 0",
+            "etcd_server_version{server_version=\"3.6.14\"} 1",
+            "process_resident_memory_bytes ",
+        ] {
+            assert!(text.contains(&format!("\n{line}")), "{line} is not in {text}");
+        }
+    }
+
+    #[test]
     fn every_metric_is_named_after_the_program() {
         let metrics = Metrics::default();
         metrics.writes.inc_by(3);
         metrics.sync_seconds.observe(0.001);
         let handle = Handle::new(Identity::default(), MailboxLimits::default());
-        let text = Exposition::new(&metrics, handle, Arc::default()).text().expect("text");
+        let text =
+            Exposition::new(&metrics, handle, Arc::default(), Emulation::default()).text().expect("text");
         assert!(text.contains("oarlock_proposals_total 3"), "{text}");
         assert!(text.contains("oarlock_fsync_duration_seconds_count 1"));
         assert!(text.contains("oarlock_applied_index 0"));
         let samples = text.lines().filter(|line| !line.starts_with('#'));
-        assert!(samples.clone().count() > 40 && samples.into_iter().all(|line| line.starts_with("oarlock_")));
+        let is_known =
+            |line: &str| ["oarlock_", "etcd_", "process_"].iter().any(|name| line.starts_with(name));
+        assert!(samples.clone().count() > 60 && samples.clone().all(is_known));
+        let mut names: Vec<&str> = samples.filter(|line| !line.contains("_bucket")).collect();
+        names.iter_mut().for_each(|line| *line = line.split([' ', '{']).next().unwrap_or_default());
+        names.sort_unstable();
+        assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "a name is given twice: {names:?}");
+        assert_eq!(text.matches("# EOF").count(), 1);
     }
 }

@@ -149,6 +149,19 @@ pub enum Command {
         /// Where peers reach it.
         peer_urls: Vec<String>,
     },
+    /// Raise or lower an alarm. What follows from it is for whoever reads
+    /// [`Applied::conditions`](crate::machine::Applied).
+    SetAlarm {
+        /// Whose.
+        alarm: Alarm,
+        /// Raise it.
+        raised: bool,
+    },
+    /// Note that operators are about to return to an earlier release. Has no effect of its own.
+    SetDowngrade {
+        /// That release; empty for "no longer".
+        target: String,
+    },
     /// The state's digest at an index, as the leader computed it. A replica whose own differs is
     /// damaged; see [`Applied::digest_check`](crate::machine::Applied).
     CheckDigest {
@@ -406,6 +419,41 @@ pub struct Member {
     pub stay_learner: bool,
     /// Version of its program; empty until it has started once.
     pub version: String,
+}
+
+/// Something that is wrong with a member, as operators see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Alarm {
+    /// The member; zero for none in particular.
+    pub node: NodeId,
+    /// What is wrong.
+    pub kind: AlarmKind,
+}
+
+/// What may be wrong with a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum AlarmKind {
+    /// It has no room left.
+    NoSpace = 1,
+    /// Its data contradict those of others.
+    Corrupt = 2,
+}
+
+impl AlarmKind {
+    /// The kind of this number.
+    pub fn from_number(number: u32) -> Option<Self> {
+        [Self::NoSpace, Self::Corrupt].into_iter().find(|kind| *kind as u32 == number)
+    }
+}
+
+/// What operators were told or have noted about the cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Conditions {
+    /// Raised alarms, by member.
+    pub alarms: Vec<Alarm>,
+    /// The release that operators are about to return to; empty for none.
+    pub downgrade_to: String,
 }
 
 /// What the log decided.
@@ -695,6 +743,8 @@ pub enum Query {
     CheckToken(Guard),
     /// The cluster's members.
     Members,
+    /// Alarms, and what else operators noted.
+    Conditions,
     /// Changes of `[from, to]`, for watchers that are behind; at most a byte budget of them, whole
     /// revisions.
     History {
@@ -756,6 +806,8 @@ pub enum Answer {
     TokenCurrent(bool),
     /// Members, by id.
     Members(Vec<Member>),
+    /// Alarms, and what else operators noted.
+    Conditions(Conditions),
     /// Changes, in order, whole revisions.
     History {
         /// The events.

@@ -25,6 +25,8 @@
 //! | | `r` | how far `reclaim` came | no |
 //! | | `f` | consensus's configuration | yes |
 //! | | `i` | cluster id | yes |
+//! | | `a`, node u64, kind byte | empty: this alarm is raised | yes |
+//! | | `g` | the release that operators are about to return to | yes |
 //! | | `n`, node u64 | member | yes |
 //! | | `x`, node u64 | empty: this member was removed | yes |
 //! | | `q`, prefix | last number of `PutSequential` under this prefix | yes |
@@ -357,6 +359,24 @@ pub fn role(name: &str) -> Bytes {
 
 /// First full key of the roles, and the first one beyond them. The first one begins all of them.
 pub const ROLE_SPAN: (&[u8], &[u8]) = (b"ur", b"us");
+
+/// A raised alarm of a kind.
+pub fn alarm(node: NodeId, kind: u8) -> Bytes {
+    Space::Meta.key(&[b"a", &node.get().to_be_bytes(), &[kind]])
+}
+
+/// First full key of the alarms, and the first one beyond them.
+pub const ALARM_SPAN: (&[u8], &[u8]) = (b"ma", b"mb");
+
+/// Member and kind in a full key of an alarm.
+pub fn parse_alarm(key: &[u8]) -> Option<(NodeId, u8)> {
+    let (node, kind) = key.strip_prefix(b"ma")?.split_first_chunk()?;
+    let [kind] = kind else { return None };
+    Some((NodeId(u64::from_be_bytes(*node)), *kind))
+}
+
+/// The release that operators are about to return to.
+pub const DOWNGRADE: &[u8] = b"mg";
 
 /// The counter of sequential keys under a prefix.
 pub fn sequence(prefix: &[u8]) -> Bytes {

@@ -192,10 +192,21 @@ impl Node {
 
     /// Status line, headers and body of a plain HTTP request; `None` without an answer.
     pub async fn http_get(&self, path: &str) -> Option<String> {
+        self.http("GET", path, "").await
+    }
+
+    /// As [`http_get`](Self::http_get), with a body.
+    pub async fn http_post(&self, path: &str, body: &str) -> Option<String> {
+        self.http("POST", path, body).await
+    }
+
+    async fn http(&self, method: &str, path: &str, body: &str) -> Option<String> {
         let ask = async {
             let address = ("127.0.0.1", self.options.client_port);
             let mut socket = tokio::net::TcpStream::connect(address).await?;
-            let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+            let length = body.len();
+            let head = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n");
+            let request = format!("{head}content-length: {length}\r\n\r\n{body}");
             socket.write_all(request.as_bytes()).await?;
             let mut answer = Vec::new();
             socket.read_to_end(&mut answer).await?;

@@ -46,7 +46,12 @@ pub(super) fn outcome_name(result: &Answered) -> &'static str {
         Err(Refusal::NotProposed { .. }) => "answer: not proposed",
         Err(Refusal::Unknown { .. }) => "answer: unknown",
         Err(Refusal::TimedOut { .. }) => "answer: timed out",
-        Err(Refusal::ShuttingDown | Refusal::NoSpace { .. }) => "answer: unwilling",
+        Err(
+            Refusal::ShuttingDown
+            | Refusal::NoSpace { .. }
+            | Refusal::OverQuota { .. }
+            | Refusal::Alarmed { .. },
+        ) => "answer: unwilling",
         Err(Refusal::Lagging { .. } | Refusal::Invalid { .. }) => "answer: other",
     }
 }

@@ -6,7 +6,7 @@
 use crate::node::request::{Refusal, Response};
 use oarlock_state::Rejection;
 use oarlock_state::auth::AuthError;
-use oarlock_state::command::Obstacle;
+use oarlock_state::command::{AlarmKind, Obstacle};
 use tonic::{Code, Status};
 
 /// One of etcd's refusals.
@@ -138,7 +138,10 @@ pub fn status(refusal: &Refusal) -> Status {
         Refusal::NotProposed { .. } => LEADER_CHANGED,
         Refusal::Unknown { .. } | Refusal::TimedOut { .. } => TIMEOUT,
         Refusal::ShuttingDown => STOPPED,
-        Refusal::NoSpace { .. } => NO_SPACE,
+        Refusal::NoSpace { .. }
+        | Refusal::OverQuota { .. }
+        | Refusal::Alarmed { kind: AlarmKind::NoSpace, .. } => NO_SPACE,
+        Refusal::Alarmed { kind: AlarmKind::Corrupt, .. } => CORRUPT,
         Refusal::Lagging { .. } => return Status::resource_exhausted(format!("etcdserver: {refusal}")),
         Refusal::Invalid { .. } => return Status::invalid_argument(format!("etcdserver: {refusal}")),
     };

@@ -3,9 +3,10 @@
 use super::cluster::counts_as_learner;
 use super::door::{Caller, Door, number};
 use super::hash::{KvHasher, folded};
-use super::{Setup, errors, saved};
+use super::{Setup, alarms, errors, saved};
 use crate::node::request::{Admin, NodeStatus, Request as Ask, Response as Told};
 use oarlock_proto::etcd::etcdserverpb as pb;
+use oarlock_proto::etcd::etcdserverpb::alarm_request::AlarmAction;
 use oarlock_proto::etcd::etcdserverpb::maintenance_server::Maintenance;
 use oarlock_state::NodeId;
 use oarlock_state::command::Member;
@@ -38,6 +39,8 @@ impl MaintenanceService {
         if node.leader == NodeId(0) {
             errors.push("etcdserver: no leader".to_owned());
         }
+        errors.extend(alarms::texts(node));
+        let target_version = node.conditions.downgrade_to.clone();
         let bytes = number(node.state_bytes + node.overlay_bytes);
         pb::StatusResponse {
             header: Some(self.door.header(node.revision)),
@@ -52,7 +55,7 @@ impl MaintenanceService {
             is_learner: own.is_some_and(counts_as_learner),
             storage_version: self.setup.emulation.version.of_cluster().to_string(),
             db_size_quota: number(self.setup.emulation.quota_bytes.unwrap_or(0)),
-            downgrade_info: Some(pb::DowngradeInfo::default()),
+            downgrade_info: Some(pb::DowngradeInfo { enabled: !target_version.is_empty(), target_version }),
         }
     }
 }
@@ -61,11 +64,14 @@ impl MaintenanceService {
 impl Maintenance for MaintenanceService {
     type SnapshotStream = saved::Chunks;
 
-    async fn alarm(
-        &self,
-        _request: Request<pb::AlarmRequest>,
-    ) -> Result<Response<pb::AlarmResponse>, Status> {
-        Err(Status::unimplemented("alarms"))
+    async fn alarm(&self, request: Request<pb::AlarmRequest>) -> Result<Response<pb::AlarmResponse>, Status> {
+        let caller = self.door.caller(request.metadata())?;
+        let request = request.into_inner();
+        if request.action() != AlarmAction::Get {
+            self.door.check_admin(&caller).await?;
+        }
+        let alarms = alarms::serve(&self.door, &caller, &request).await?;
+        Ok(Response::new(pb::AlarmResponse { header: Some(self.door.header_now()), alarms }))
     }
 
     async fn status(
@@ -137,9 +143,15 @@ impl Maintenance for MaintenanceService {
 
     async fn downgrade(
         &self,
-        _request: Request<pb::DowngradeRequest>,
+        request: Request<pb::DowngradeRequest>,
     ) -> Result<Response<pb::DowngradeResponse>, Status> {
-        Err(Status::unimplemented("downgrade"))
+        let caller = self.door.caller(request.metadata())?;
+        self.door.check_admin(&caller).await?;
+        let version = self.setup.emulation.version;
+        alarms::downgrade(&self.door, &caller, version, request.get_ref()).await?;
+        // etcd names the version of the cluster by its first two numbers.
+        let version = format!("{}.{}", version.major, version.minor);
+        Ok(Response::new(pb::DowngradeResponse { header: Some(self.door.header_now()), version }))
     }
 }
 

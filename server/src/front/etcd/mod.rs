@@ -6,6 +6,7 @@
 
 #![allow(clippy::result_large_err, reason = "tonic's services return `Status`, which is large, by value")]
 
+mod alarms;
 pub mod auth;
 pub mod cluster;
 pub mod convert;

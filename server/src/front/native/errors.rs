@@ -9,6 +9,7 @@ use crate::node::request::{Certainty, Refusal};
 use bytes::Bytes;
 use oarlock_proto::v1;
 use oarlock_state::Rejection;
+use oarlock_state::command::AlarmKind;
 use prost::Message;
 use tonic::metadata::{BinaryMetadataValue, MetadataMap};
 use tonic::{Code, Status};
@@ -31,7 +32,10 @@ pub fn plain(refusal: &Refusal) -> v1::Error {
         Refusal::NotProposed { .. } => v1::ErrorCode::Unavailable,
         Refusal::Unknown { .. } | Refusal::TimedOut { .. } => v1::ErrorCode::TimedOut,
         Refusal::ShuttingDown => v1::ErrorCode::ShuttingDown,
-        Refusal::NoSpace { .. } => v1::ErrorCode::NoSpace,
+        Refusal::NoSpace { .. }
+        | Refusal::OverQuota { .. }
+        | Refusal::Alarmed { kind: AlarmKind::NoSpace, .. } => v1::ErrorCode::NoSpace,
+        Refusal::Alarmed { kind: AlarmKind::Corrupt, .. } => v1::ErrorCode::Unavailable,
         Refusal::Lagging { .. } => v1::ErrorCode::Lagging,
         Refusal::Invalid { .. } => v1::ErrorCode::InvalidArgument,
     };

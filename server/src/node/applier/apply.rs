@@ -55,6 +55,9 @@ impl Applier {
         if let Some(members) = applied.members {
             self.tell_members(members, sinks);
         }
+        if let Some(conditions) = applied.conditions {
+            sinks.driver.push(ToDriver::Alarms(conditions.alarms));
+        }
         if let Some(check) = applied.digest_check {
             self.check_digest(check, sinks);
         }
@@ -174,6 +177,7 @@ impl Applier {
         to_applied(self, None, sinks);
         let members = self.members();
         self.tell_members(members, sinks);
+        sinks.driver.push(ToDriver::Alarms(self.conditions().alarms));
         self.auth_changed(sinks);
         Ok(())
     }

@@ -20,7 +20,7 @@ use crate::storage::StorageResult;
 use crate::storage::state::StateStore;
 use crate::watch::Source;
 use crate::watch::hub::{Addressed, Hub, HubOptions};
-use oarlock_state::command::{Answer, Member};
+use oarlock_state::command::{Answer, Conditions, Member};
 use oarlock_state::{Caller, Entry, Index, LoadError, Machine, Query, Rejection, Revision, SessionId};
 use std::collections::{BTreeMap, VecDeque};
 use waiters::{Reads, Waiters};
@@ -132,6 +132,7 @@ impl Applier {
         to_applied(self, None, &mut sinks);
         sinks.driver.push(ToDriver::Durable(self.durable_told));
         self.tell_members(self.members(), &mut sinks);
+        sinks.driver.push(ToDriver::Alarms(self.conditions().alarms));
         self.auth_changed(&mut sinks);
     }
 
@@ -166,6 +167,13 @@ impl Applier {
         match self.machine.read(&self.store, &Query::Members) {
             Ok(Answer::Members(members)) => members,
             Ok(_) | Err(_) => Vec::new(),
+        }
+    }
+
+    fn conditions(&self) -> Conditions {
+        match self.machine.read(&self.store, &Query::Conditions) {
+            Ok(Answer::Conditions(conditions)) => conditions,
+            Ok(_) | Err(_) => Conditions::default(),
         }
     }
 

@@ -195,6 +195,7 @@ impl Applier {
         status.state_bytes = self.store.base().size_bytes();
         status.overlay_bytes = self.store.overlay_bytes() as u64;
         status.members = self.members();
+        status.conditions = self.conditions();
         status
     }
 }

@@ -14,7 +14,7 @@ use crate::node::request::{
 use crate::storage::StorageError;
 use bytes::Bytes;
 use oarlock_state::auth::AuthError;
-use oarlock_state::command::{KvOp, Txn};
+use oarlock_state::command::{Alarm, AlarmKind, KvOp, Txn};
 use oarlock_state::tree::TreeOp;
 use oarlock_state::{Caller, Command, NodeId, Proposal, ProposalId, SessionId};
 
@@ -58,6 +58,7 @@ impl Driver {
             | Input::Checkpoint
             | Input::Installed { .. }
             | Input::DiskSpace { .. }
+            | Input::StateBytes(_)
             | Input::Shutdown => self.take_input(now, input, to_applier),
         }
     }
@@ -82,6 +83,7 @@ impl Driver {
             Input::Checkpoint => to_applier.push(ToApplier::Checkpoint),
             Input::Checkpointed { index, term, conf_state } => self.checkpointed(index, term, conf_state),
             Input::DiskSpace { left } => self.disk_space(left),
+            Input::StateBytes(bytes) => self.state_size(bytes),
             Input::Shutdown => self.stop(now),
         }
     }
@@ -117,6 +119,15 @@ impl Driver {
         if level(left) != level(before) {
             let accepts = if left < hard { "only deletes, sessions and compaction" } else { "everything" };
             slog::warn!(self.logger, "disk space"; "left_mib" => left >> 20, "accepts" => accepts);
+        }
+    }
+
+    fn state_size(&mut self, bytes: u64) {
+        let (before, quota) = (self.state_bytes > self.options.quota_bytes, self.options.quota_bytes);
+        self.state_bytes = bytes;
+        if (bytes > quota) != before {
+            slog::warn!(self.logger, "quota of the state"; "state_mib" => bytes >> 20,
+                "quota_mib" => quota >> 20, "is_over" => !before);
         }
     }
 
@@ -184,9 +195,7 @@ impl Driver {
         weight: usize,
         to_applier: &mut Vec<ToApplier>,
     ) -> Result<(), Refusal> {
-        if self.disk_left < self.options.space_hard_bytes && !frees_space(&write.command) {
-            return Err(Refusal::NoSpace { left_mib: self.disk_left >> 20 });
-        }
+        self.check_room(&write.command)?;
         if self.writes.len() >= self.options.pending_requests_max {
             return Err(Refusal::Busy { queue: "writes" });
         }
@@ -202,6 +211,36 @@ impl Driver {
         self.writes.add(Pending::new(proposal, deadline_us, timeout_ms, weight));
         to_applier.push(ToApplier::Wait { count, origin });
         Ok(())
+    }
+
+    /// Refuses what must not happen while space is short or an alarm is raised.
+    fn check_room(&self, command: &Command) -> Result<(), Refusal> {
+        // An alarm must be lowered, and a member must say who it is, whatever else is wrong.
+        if matches!(command, Command::SetAlarm { .. } | Command::PublishMember { .. }) {
+            return Ok(());
+        }
+        let frees = frees_space(command);
+        let forbids = |alarm: &&Alarm| match alarm.kind {
+            AlarmKind::NoSpace => !frees,
+            AlarmKind::Corrupt => !is_own_business(command),
+        };
+        if let Some(Alarm { node, kind }) = self.alarms.iter().find(forbids) {
+            return Err(Refusal::Alarmed { node: *node, kind: *kind });
+        }
+        if !self.is_full() || frees {
+            return Ok(());
+        }
+        if self.disk_left < self.options.space_hard_bytes {
+            return Err(Refusal::NoSpace { left_mib: self.disk_left >> 20 });
+        }
+        Err(Refusal::OverQuota {
+            used_mib: self.state_bytes >> 20,
+            quota_mib: self.options.quota_bytes >> 20,
+        })
+    }
+
+    fn is_full(&self) -> bool {
+        self.disk_left < self.options.space_hard_bytes || self.state_bytes > self.options.quota_bytes
     }
 
     fn read(
@@ -296,6 +335,7 @@ impl Driver {
             last: numbers.last,
             log_bytes: numbers.bytes,
             peers: peers.collect(),
+            is_full: self.is_full(),
             ..NodeStatus::default()
         }
     }
@@ -314,9 +354,19 @@ fn frees_space(command: &Command) -> bool {
         | Command::ExpireSessions { .. }
         | Command::PublishMember { .. }
         | Command::UpdateMember { .. }
+        | Command::SetAlarm { .. }
+        | Command::SetDowngrade { .. }
         | Command::CheckDigest { .. }
         | Command::Auth(_) => true,
     }
+}
+
+/// What the cluster does for itself, and must go on doing whatever is wrong.
+fn is_own_business(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::TouchSessions { .. } | Command::ExpireSessions { .. } | Command::CheckDigest { .. }
+    )
 }
 
 fn tree_frees_space(op: &TreeOp) -> bool {

@@ -38,7 +38,7 @@ use duties::Stopping;
 use forward::{Receiver, Sender};
 use oarlock_proto::internal::peer::Envelope;
 use oarlock_proto::internal::peer::envelope::Body;
-use oarlock_state::command::Member;
+use oarlock_state::command::{Alarm, Member};
 use oarlock_state::{Command, NodeId};
 use relay::Relay;
 use rounds::{Asker, Rounds};
@@ -52,6 +52,7 @@ pub struct Driver {
     replica: Replica,
     reign: Reign,
     members: Vec<Member>,
+    alarms: Vec<Alarm>,
     applied: u64,
     writes: Writes,
     next_count: u64,
@@ -73,6 +74,7 @@ pub struct Driver {
     /// A snapshot of this index was installed; the replica does not know yet.
     installed: Option<u64>,
     checkpointing: bool,
+    state_bytes: u64,
     disk_left: u64,
     stopping: Option<Stopping>,
     /// When the disk was last written to, if the round has not been seen to end.
@@ -92,6 +94,8 @@ impl Driver {
             logger,
             reign: Reign::default(),
             members: Vec::new(),
+            alarms: Vec::new(),
+            state_bytes: 0,
             applied: 0,
             writes: Writes::default(),
             next_count: 1,
@@ -155,6 +159,7 @@ impl Driver {
                 self.alive_answered(to, batch, answers, refused, to_applier);
             }
             ToDriver::Members(members) => self.members = members,
+            ToDriver::Alarms(alarms) => self.alarms = alarms,
             ToDriver::Membership { id, conf_state } => {
                 let answer = self.changes.applied(id, &conf_state);
                 self.give_answers(answer, to_applier);

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use oarlock_state::Caller;
 use oarlock_state::Revision;
+use prometheus_client::metrics::histogram::Histogram;
 use slog::{Logger, info, warn};
 use std::io;
 use std::ops::ControlFlow;
@@ -63,14 +64,23 @@ pub(super) struct Worker {
     waiting: Arc<Mutex<Vec<Sender<Taken>>>>,
     handle: Handle,
     kept: Arc<Kept>,
+    flush_seconds: Histogram,
     logger: Logger,
 }
 
 impl Background {
-    pub(super) fn new(handle: Handle, kept: Arc<Kept>, logger: Logger) -> (Self, Worker) {
+    pub(super) fn new(
+        handle: Handle,
+        kept: Arc<Kept>,
+        flush_seconds: Histogram,
+        logger: Logger,
+    ) -> (Self, Worker) {
         let (sender, jobs) = bounded(JOBS_MAX);
         let waiting = Arc::<Mutex<Vec<_>>>::default();
-        (Self { jobs: sender, waiting: waiting.clone() }, Worker { jobs, waiting, handle, kept, logger })
+        (
+            Self { jobs: sender, waiting: waiting.clone() },
+            Worker { jobs, waiting, handle, kept, flush_seconds, logger },
+        )
     }
 
     pub(super) fn give(&self, job: Job) {
@@ -95,7 +105,9 @@ impl Worker {
         match job {
             Job::End => return Ok(ControlFlow::Break(())),
             Job::Flush(job) => {
+                let begun = Instant::now();
                 let done = job.run()?;
+                self.flush_seconds.observe(begun.elapsed().as_secs_f64());
                 self.handle.mailbox().put_own(Input::Flushed(done));
             }
             Job::Checkpoint => {

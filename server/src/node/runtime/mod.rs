@@ -98,7 +98,8 @@ impl Node {
         let handle = Handle::new(identity, MailboxLimits::default());
         let tasks = Tasks::new(tokio::runtime::Handle::current());
         let kept = Arc::new(kept);
-        let (background, worker) = Background::new(handle.clone(), kept.clone(), logger.clone());
+        let (background, worker) =
+            Background::new(handle.clone(), kept.clone(), metrics.flush_seconds.clone(), logger.clone());
         let backup = Arc::new(Backup::new(handle.clone(), kept.clone(), background.clone()));
         let inbox = Arc::new(NodeInbox::new(handle.clone(), backup.clone(), logger.clone()));
         let transport = Transport::new(
@@ -212,6 +213,7 @@ fn core_options(
         tick_ms: config.timing.heartbeat_ms,
         election_ticks: config.timing.election_ticks(),
         space_hard_bytes: config.bounds.reserve_disk_bytes,
+        quota_bytes: config.emulation.quota_bytes.unwrap_or(u64::MAX),
         space_soft_bytes: 4 * config.bounds.reserve_disk_bytes,
         state,
         ..CoreOptions::new(node, boot, rand::random())

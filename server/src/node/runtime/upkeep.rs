@@ -18,6 +18,8 @@ const PUBLISH_PAUSE: Duration = Duration::from_millis(500);
 pub(super) async fn watch_status(handle: Handle) {
     loop {
         if let Ok(Response::Status(status)) = handle.call_as(&Caller::Server, Request::Status).await {
+            let bytes = status.state_bytes + status.overlay_bytes;
+            handle.mailbox().put_own(Input::StateBytes(bytes));
             handle.publish_status(*status);
         }
         tokio::time::sleep(STATUS_EVERY).await;

@@ -95,6 +95,8 @@ impl<'v> Access<'v> {
             | Command::ExpireSessions { .. }
             | Command::PublishMember { .. }
             | Command::UpdateMember { .. }
+            | Command::SetAlarm { .. }
+            | Command::SetDowngrade { .. }
             | Command::CheckDigest { .. }
             | Command::Auth(_) => self.administers(),
         }
@@ -112,7 +114,9 @@ impl<'v> Access<'v> {
                 .try_for_each(|session| self.sees(session, false)),
             Query::Outcome { request: OutcomeOf::Session { session, .. } } => self.owns(*session),
             // Each user has keys of its own.
-            Query::Outcome { request: OutcomeOf::Idempotency { .. } } | Query::Members => Ok(()),
+            Query::Outcome { request: OutcomeOf::Idempotency { .. } }
+            | Query::Members
+            | Query::Conditions => Ok(()),
             Query::CheckToken(guard) => self.guard(guard),
             Query::Auth(AuthQuery::Status) => Ok(()),
             Query::Auth(AuthQuery::User { name }) if name == limited.name => Ok(()),

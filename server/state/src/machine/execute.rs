@@ -5,7 +5,7 @@ use crate::auth::access::Access;
 use crate::command::{Command, Outcome, Proposal, Rejection, Reply, ReplyBody};
 use crate::ids::SessionId;
 use crate::machine::dedup::{self, Admission};
-use crate::machine::{Round, compaction, guard, membership, session, txn};
+use crate::machine::{Round, compaction, conditions, guard, membership, session, txn};
 use crate::tree;
 
 /// Executes a proposal, or finds what its first execution said. Refused means undone.
@@ -64,6 +64,14 @@ fn command(round: &mut Round<'_>, command: &Command, owner: Option<&str>) -> Res
             let members = membership::update(work, *node, peer_urls)?;
             round.members = Some(members.clone());
             Ok(ReplyBody::Members(members))
+        }
+        Command::SetAlarm { alarm, raised } => {
+            round.conditions = Some(conditions::set_alarm(work, *alarm, *raised));
+            Ok(ReplyBody::Done)
+        }
+        Command::SetDowngrade { target } => {
+            round.conditions = Some(conditions::set_downgrade(work, target)?);
+            Ok(ReplyBody::Done)
         }
         Command::CheckDigest { index, digest } => {
             round.digest_check = Some((*index, *digest));

@@ -8,6 +8,7 @@
 //! | `session`, `dedup`, `outcome` | sessions, exactly once, how outcomes are remembered |
 //! | `compaction` | forgetting the past: the decision (replicated) and the removal (local) |
 //! | `membership` | the cluster's members |
+//! | `conditions` | alarms |
 //! | `refound` | a saved state as the beginning of a new cluster |
 //! | `query` | reads |
 //! | `counters`, `scratch`, `check` | the machine's numbers, an entry's overlay, invariants |
@@ -15,7 +16,7 @@
 use crate::auth::access::Access;
 use crate::auth::{self, Caller, Need};
 use crate::command::{
-    Answer, Entry, EntryBody, Member, MembershipChange, Outcome, Proposal, Query, Rejection,
+    Answer, Conditions, Entry, EntryBody, Member, MembershipChange, Outcome, Proposal, Query, Rejection,
 };
 use crate::event::{Cause, Event};
 use crate::ids::{Index, ProposalId, Revision, SessionId, Term};
@@ -29,6 +30,7 @@ use thiserror::Error;
 
 mod check;
 mod compaction;
+mod conditions;
 pub(crate) mod counters;
 pub(crate) mod dedup;
 mod digests;
@@ -79,6 +81,8 @@ pub struct Applied {
     pub members: Option<Vec<Member>>,
     /// Whether authentication is on, and its revision, if the entry changed users, roles or this.
     pub auth: Option<auth::Settings>,
+    /// All alarms and notes of operators, if the entry changed one.
+    pub conditions: Option<Conditions>,
     /// The entry carried the leader's digest. The last one, if it carried several.
     pub digest_check: Option<DigestCheck>,
     /// The state's revision after the entry.
@@ -239,7 +243,7 @@ impl Machine {
 
     /// Settles the counters and hands over what the entry did.
     fn finish(&mut self, round: Round<'_>) -> Applied {
-        let Round { index, work, auth, outcomes, members, digest_check } = round;
+        let Round { index, work, auth, outcomes, members, conditions, digest_check } = round;
         let mut finished = work.finish();
         self.counters = finished.counters;
         finished
@@ -259,6 +263,7 @@ impl Machine {
             sessions: finished.sessions,
             mutations: finished.mutations,
             members,
+            conditions,
             auth,
             digest_check,
             revision: self.counters.revision,
@@ -370,12 +375,13 @@ struct Round<'v> {
     auth: auth::Settings,
     outcomes: Vec<(ProposalId, Outcome)>,
     members: Option<Vec<Member>>,
+    conditions: Option<Conditions>,
     digest_check: Option<(Index, u128)>,
 }
 
 impl<'v> Round<'v> {
     fn new(index: Index, work: Scratch<'v>, auth: auth::Settings) -> Self {
-        Self { index, work, auth, outcomes: Vec::new(), members: None, digest_check: None }
+        Self { index, work, auth, outcomes: Vec::new(), members: None, conditions: None, digest_check: None }
     }
 
     fn proposals(&mut self, stamp_ms: u64, proposals: &[Proposal]) {

@@ -5,7 +5,7 @@ use crate::command::{Answer, Query, RangeQuery, Rejection};
 use crate::limits::RANGE_BYTES_MAX;
 use crate::machine::counters::Counters;
 use crate::machine::range::{self, Readable};
-use crate::machine::{dedup, form, guard, history, membership, session, txn};
+use crate::machine::{conditions, dedup, form, guard, history, membership, session, txn};
 use crate::tree;
 use crate::view::View;
 
@@ -26,6 +26,7 @@ pub(super) fn read(
         Query::Outcome { request } => Ok(dedup::query(view, counters.stamp_ms, owner, request)),
         Query::CheckToken(guard) => Ok(Answer::TokenCurrent(guard::is_current(view, guard))),
         Query::Members => Ok(Answer::Members(membership::all(view))),
+        Query::Conditions => Ok(Answer::Conditions(conditions::all(view))),
         Query::History { from, to, byte_budget } => history::read(view, counters, *from, *to, *byte_budget),
         Query::Previous { at } => history::previous(view, counters, *at),
         Query::Auth(query) => Ok(Answer::Auth(auth::read(view, query)?)),

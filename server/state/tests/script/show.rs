@@ -206,6 +206,7 @@ pub fn answer(answer: &Answer) -> String {
         Answer::Outcome(Some(outcome)) => self::outcome(outcome),
         Answer::TokenCurrent(current) => if *current { "current" } else { "not current" }.to_owned(),
         Answer::Members(members) => self::members(members),
+        Answer::Conditions(conditions) => format!("{conditions:?}"),
         Answer::History { events, through } => {
             let events: String = events.iter().map(|one| format!("\n  {}", event(one))).collect();
             format!("through {through}{events}")
