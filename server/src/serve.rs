@@ -132,8 +132,16 @@ impl Member {
             .fallback(http::unknown);
         let options = PortOptions { connections: config.bounds.connections, streams: config.bounds.streams };
         let tasks = self.node.tasks();
+        let bytes = self.node.metrics().client_bytes.clone();
         for socket in listeners {
-            tasks.spawn(listener::run(socket, router.clone(), options, tasks.clone(), logger.clone()));
+            tasks.spawn(listener::run(
+                socket,
+                router.clone(),
+                options,
+                bytes.clone(),
+                tasks.clone(),
+                logger.clone(),
+            ));
         }
         tasks.spawn(report_health(reporter, handle.clone()));
         Ok(())

@@ -1,5 +1,6 @@
 //! Accepts client connections and speaks whichever HTTP they begin with.
 
+use crate::observe::counted::{ClientBytes, Counted};
 use crate::tasks::Tasks;
 use axum::Router;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -34,7 +35,14 @@ pub struct PortOptions {
 }
 
 /// Serves `router` on this socket until its task ends.
-pub async fn run(listener: TcpListener, router: Router, options: PortOptions, tasks: Tasks, logger: Logger) {
+pub async fn run(
+    listener: TcpListener,
+    router: Router,
+    options: PortOptions,
+    bytes: ClientBytes,
+    tasks: Tasks,
+    logger: Logger,
+) {
     let places = Arc::new(Semaphore::new(options.connections));
     let builder = builder(options);
     loop {
@@ -42,8 +50,9 @@ pub async fn run(listener: TcpListener, router: Router, options: PortOptions, ta
         match listener.accept().await {
             Ok((stream, address)) => {
                 let (builder, router, logger) = (builder.clone(), router.clone(), logger.clone());
+                let bytes = bytes.clone();
                 tasks.spawn(async move {
-                    if let Err(error) = serve(stream, builder, router).await {
+                    if let Err(error) = serve(stream, bytes, builder, router).await {
                         debug!(logger, "client connection ended"; "address" => %address, "error" => %error);
                     }
                     drop(place);
@@ -74,6 +83,7 @@ fn builder(options: PortOptions) -> Builder<TokioExecutor> {
 
 async fn serve(
     stream: TcpStream,
+    bytes: ClientBytes,
     builder: Builder<TokioExecutor>,
     router: Router,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
@@ -82,5 +92,10 @@ async fn serve(
     if tokio::time::timeout(PATIENCE, stream.peek(&mut [0])).await?? == 0 {
         return Ok(());
     }
-    builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(router)).await
+    builder
+        .serve_connection_with_upgrades(
+            TokioIo::new(Counted::new(stream, bytes)),
+            TowerToHyperService::new(router),
+        )
+        .await
 }

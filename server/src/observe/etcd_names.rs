@@ -20,6 +20,11 @@ pub(super) fn registry(metrics: &Metrics, observed: Observed, emulation: Emulati
     let mut registry = Registry::default();
     let changes = metrics.leader_changes.clone();
     registry.register("etcd_server_leader_changes_seen", "Changes of leader seen", changes);
+    let bytes = metrics.client_bytes.clone();
+    let received = "Bytes read from clients, with what HTTP adds";
+    registry.register("etcd_network_client_grpc_received_bytes", received, bytes.received);
+    let sent = "Bytes written to clients, with what HTTP adds";
+    registry.register("etcd_network_client_grpc_sent_bytes", sent, bytes.sent);
     let syncs = metrics.sync_seconds.clone();
     registry.register("etcd_disk_wal_fsync_duration_seconds", "Seconds per sync of the log", syncs);
     let flushes = metrics.flush_seconds.clone();

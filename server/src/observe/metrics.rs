@@ -1,6 +1,7 @@
 //! Every metric's name, in one list. Counters that the hot path moves are moved there; everything
 //! else is read when somebody asks.
 
+use super::counted::ClientBytes;
 use super::etcd_names;
 use super::process::Usage;
 use crate::config::Emulation;
@@ -43,6 +44,8 @@ pub struct Metrics {
     pub sync_seconds: Histogram,
     /// Seconds that one flush of the state took.
     pub flush_seconds: Histogram,
+    /// Bytes of client connections.
+    pub client_bytes: ClientBytes,
     /// Bytes of disk left; set from time to time.
     pub disk_left: Arc<AtomicU64>,
 }
@@ -61,6 +64,7 @@ impl Default for Metrics {
             round_inputs: Histogram::new(exponential_buckets(1.0, 4.0, 9)),
             sync_seconds: Histogram::new(exponential_buckets(0.000_05, 2.0, 16)),
             flush_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 14)),
+            client_bytes: ClientBytes::default(),
             disk_left: Arc::default(),
         }
     }
@@ -88,6 +92,8 @@ impl Exposition {
         counters("watch_frames", "Watch frames handed to connections", &metrics.watch_frames);
         counters("leader_changes", "Changes of leader seen", &metrics.leader_changes);
         counters("rounds", "Rounds of the node", &metrics.rounds);
+        counters("client_received_bytes", "Bytes read from clients", &metrics.client_bytes.received);
+        counters("client_sent_bytes", "Bytes written to clients", &metrics.client_bytes.sent);
         let inputs = metrics.round_inputs.clone();
         registry.register("round_batch_size", "Requests and messages gathered by one round", inputs);
         let seconds = metrics.sync_seconds.clone();

@@ -1,5 +1,6 @@
 //! What an operator sees: log lines and metrics.
 
+pub mod counted;
 mod etcd_names;
 pub mod log;
 pub mod metrics;
