@@ -2,8 +2,13 @@
 
 use super::{ConfigError, Settings};
 use std::fmt;
+use std::ops::RangeInclusive;
 
 const VERSION: &str = "emulated-etcd-version";
+const PROGRESS: &str = "watch-progress-notify-interval";
+/// As etcd.
+const PROGRESS_MS_DEFAULT: u64 = 10 * 60 * 1000;
+const PROGRESS_MS: RangeInclusive<u128> = 100..=24 * 60 * 60 * 1000;
 /// A release of etcd whose API is offered here in full. Clients choose features by it.
 const DEFAULT: EtcdVersion = EtcdVersion { major: 3, minor: 6, patch: 14 };
 /// etcd's own clients refuse older servers.
@@ -17,6 +22,10 @@ pub struct Emulation {
     /// Bytes of state above which only what frees space is accepted. Too low: writes are refused
     /// for no reason. None: the free disk alone decides.
     pub quota_bytes: Option<u64>,
+    /// Milliseconds for which a watch that wants to hear of progress may be silent. Too low: messages
+    /// without use. Too high: clients that keep a copy learn late how fresh it is (Kubernetes wants
+    /// 5 s).
+    pub watch_progress_ms: u64,
 }
 
 impl Emulation {
@@ -32,13 +41,27 @@ impl Emulation {
         };
         // etcd takes zero for its default and anything below for "none".
         let quota_bytes = settings.quota_backend_bytes.and_then(|bytes| u64::try_from(bytes).ok());
-        Ok(Self { version, quota_bytes: quota_bytes.filter(|bytes| *bytes > 0) })
+        let quota_bytes = quota_bytes.filter(|bytes| *bytes > 0);
+        Ok(Self { version, quota_bytes, watch_progress_ms: progress_ms(settings)? })
     }
 }
 
 impl Default for Emulation {
     fn default() -> Self {
-        Self { version: DEFAULT, quota_bytes: None }
+        Self { version: DEFAULT, quota_bytes: None, watch_progress_ms: PROGRESS_MS_DEFAULT }
+    }
+}
+
+fn progress_ms(settings: &Settings) -> Result<u64, ConfigError> {
+    let Some(text) = settings.watch_progress_notify_interval.as_deref() else {
+        return Ok(PROGRESS_MS_DEFAULT);
+    };
+    let bad = |what| Err(ConfigError::bad(PROGRESS, format!("is {text:?}; {what}")));
+    match humantime::parse_duration(text).map(|interval| interval.as_millis()) {
+        Ok(0) => Ok(PROGRESS_MS_DEFAULT), // etcd's own meaning
+        Ok(ms) if PROGRESS_MS.contains(&ms) => Ok(ms as u64),
+        Ok(_) => bad("it must be between 100ms and 24h"),
+        Err(_) => bad("write a time such as 5s or 10m"),
     }
 }
 
@@ -113,6 +136,19 @@ mod tests {
         for (given, quota_bytes) in [(Some(0), None), (Some(-1), None), (None, None), (Some(5), Some(5))] {
             let settings = Settings { quota_backend_bytes: given, ..Settings::default() };
             assert_eq!(Emulation::from_settings(&settings).expect("good").quota_bytes, quota_bytes);
+        }
+    }
+    #[test]
+    fn the_interval_of_progress_is_a_time_within_bounds() {
+        let read = |text: &str| {
+            let watch_progress_notify_interval = Some(text.to_owned());
+            let settings = Settings { watch_progress_notify_interval, ..Settings::default() };
+            Emulation::from_settings(&settings).map(|read| read.watch_progress_ms)
+        };
+        assert_eq!(read("5s").expect("good"), 5_000);
+        assert_eq!(read("0s").expect("good"), PROGRESS_MS_DEFAULT);
+        for bad in ["99ms", "25h", "5", "soon"] {
+            assert!(read(bad).is_err(), "{bad}");
         }
     }
 }

@@ -65,6 +65,10 @@ settings! {
     max_request_bytes: u64, "OARLOCK_MAX_REQUEST_BYTES", "BYTES";
     /// Taken for etcd's sake: up to 1024 operations are allowed in one transaction, whatever lower number is given
     max_txn_ops: u64, "OARLOCK_MAX_TXN_OPS", "COUNT";
+    /// How long a watch may be silent before it is told that nothing happened, if it asked for that: a time such as 5s or 10m [default: 10m]
+    #[arg(alias = "experimental-watch-progress-notify-interval")]
+    #[serde(alias = "experimental-watch-progress-notify-interval")]
+    watch_progress_notify_interval: String, "OARLOCK_WATCH_PROGRESS_NOTIFY_INTERVAL", "TIME";
     /// Streams that one client connection may have open at once [default: 65536]
     max_concurrent_streams: u32, "OARLOCK_MAX_CONCURRENT_STREAMS", "COUNT";
     /// Client connections at once [default: 50000]

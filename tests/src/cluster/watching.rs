@@ -107,7 +107,7 @@ impl Watching {
     pub async fn created(&mut self, create: WatchCreateRequest) -> WatchResponse {
         self.create(create).await;
         let response = self.next().await;
-        assert!(response.created, "{response:?}");
+        assert!(response.created, "events of watch {} came before it was created", response.watch_id);
         response
     }
 

@@ -18,6 +18,7 @@ pub mod kv;
 pub mod leader;
 pub mod lease;
 pub mod maintenance;
+pub mod recipes;
 pub mod saved;
 pub mod watch;
 
@@ -35,6 +36,10 @@ use oarlock_proto::etcd::etcdserverpb::kv_server::KvServer;
 use oarlock_proto::etcd::etcdserverpb::lease_server::LeaseServer;
 use oarlock_proto::etcd::etcdserverpb::maintenance_server::MaintenanceServer;
 use oarlock_proto::etcd::etcdserverpb::watch_server::WatchServer;
+use oarlock_proto::etcd::v3electionpb::election_server::ElectionServer;
+use oarlock_proto::etcd::v3lockpb::lock_server::LockServer;
+use recipes::election::ElectionService;
+use recipes::lock::LockService;
 use std::sync::Arc;
 use tonic::service::Routes;
 use watch::WatchService;
@@ -61,6 +66,8 @@ pub fn add_to(routes: Routes, door: &Arc<Door>, setup: &Setup) -> Routes {
         .add_service(KvServer::new(KvService::new(door.clone())).max_decoding_message_size(bytes))
         .add_service(LeaseServer::new(LeaseService::new(door.clone())).max_decoding_message_size(bytes))
         .add_service(WatchServer::new(WatchService::new(door.clone())).max_decoding_message_size(bytes))
+        .add_service(LockServer::new(LockService::new(door.clone())).max_decoding_message_size(bytes))
+        .add_service(ElectionServer::new(ElectionService::new(door.clone())).max_decoding_message_size(bytes))
         .add_service(ClusterServer::new(ClusterService::new(door.clone())).max_decoding_message_size(bytes))
         .add_service(MaintenanceServer::new(maintenance).max_decoding_message_size(bytes))
 }

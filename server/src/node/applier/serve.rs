@@ -2,7 +2,7 @@
 
 use super::waiters::Question;
 use super::{Applier, Sinks, StateSource};
-use crate::node::exchange::{Reign, ToApplier, ToDriver};
+use crate::node::exchange::{KeepAliveBatch, Reign, ToApplier, ToDriver};
 use crate::node::io::{Now, Output};
 use crate::node::request::{NodeStatus, Origin, Refusal, Response, Result, Role, WatchFrame, WatchSpec};
 use crate::session::acks::Pending;
@@ -58,18 +58,7 @@ impl Applier {
             }
             ToApplier::Committed(entries) => self.backlog.extend(entries),
             ToApplier::Reign(reign) => self.reign_changed(now, reign, sinks),
-            ToApplier::KeepAlives(batch) => {
-                for session in batch.sessions {
-                    self.tracker.keep_alive(Pending {
-                        from: batch.from,
-                        batch: batch.batch,
-                        session,
-                        look: batch.look,
-                        arrived_us: now.mono_us,
-                        round: batch.round,
-                    });
-                }
-            }
+            ToApplier::KeepAlives(batch) => self.saw_alive(now, batch),
             ToApplier::Confirmed { round, index, began_us } => {
                 self.tracker.confirmed(round, index, began_us);
             }
@@ -83,6 +72,19 @@ impl Applier {
             ToApplier::Checkpoint => self.checkpoint_wanted = true,
         }
         Ok(())
+    }
+
+    fn saw_alive(&mut self, now: Now, batch: KeepAliveBatch) {
+        for session in batch.sessions {
+            self.tracker.keep_alive(Pending {
+                from: batch.from,
+                batch: batch.batch,
+                session,
+                look: batch.look,
+                arrived_us: now.mono_us,
+                round: batch.round,
+            });
+        }
     }
 
     /// A flush that was begun before the state was replaced is of no interest any more.

@@ -212,6 +212,7 @@ fn core_options(
     CoreOptions {
         tick_ms: config.timing.heartbeat_ms,
         election_ticks: config.timing.election_ticks(),
+        watch_progress_ms: config.emulation.watch_progress_ms,
         space_hard_bytes: config.bounds.reserve_disk_bytes,
         quota_bytes: config.emulation.quota_bytes.unwrap_or(u64::MAX),
         space_soft_bytes: 4 * config.bounds.reserve_disk_bytes,

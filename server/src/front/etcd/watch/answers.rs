@@ -134,6 +134,9 @@ impl Answers {
             (Some(Entry::Watch(Named { id, .. })), Ok(_)) => {
                 self.say_now(WatchResponse { watch_id: id, canceled: true, ..Default::default() });
             }
+            (Some(Entry::Watch(Named { created: false, .. })), Err(refusal @ Refusal::Rejected(_))) => {
+                self.refused(reason(&refusal));
+            }
             (Some(Entry::Watch(_)), Err(refusal)) => return Err(errors::status(&refusal)),
             // It was over before its cancellation came.
             (None, _) => {}
