@@ -3,7 +3,8 @@
 //! All changes of a transaction share one revision, and a key has one version per revision. So no
 //! key may be changed twice in one branch (etcd's rule, nested transactions included): neither put
 //! twice, nor both put and within a deleted range. The branches of one transaction may change the
-//! same key, for only one of them runs.
+//! same key, for only one of them runs. (etcd accepts a put of a transaction within and a delete of
+//! a later one beside it, though not the other way round; here neither is accepted.)
 
 use crate::command::{Compare, CompareTarget, KeyRange, KvOp, Put, Rejection, Txn, Update};
 use crate::limits::{KEY_BYTES_MAX, TXN_DEPTH_MAX, TXN_OPS_MAX, VALUE_BYTES_MAX};
@@ -115,6 +116,24 @@ struct Changes<'t> {
 impl<'t> Changes<'t> {
     /// Collects a branch, refusing keys that are changed twice.
     fn of(branch: &'t [KvOp]) -> Result<Self, Rejection> {
+        let mut changes = Self::of_level(branch)?;
+        for op in branch {
+            if let KvOp::Txn(inner) = op {
+                changes.join(Self::of_either(inner)?)?;
+            }
+        }
+        Ok(changes)
+    }
+
+    /// Collects a transaction, of whose branches only one will run.
+    fn of_either(txn: &'t Txn) -> Result<Self, Rejection> {
+        let mut changes = Self::of(&txn.then)?;
+        changes.absorb(Self::of(&txn.otherwise)?);
+        Ok(changes)
+    }
+
+    /// Collects a branch without the transactions in it.
+    fn of_level(branch: &'t [KvOp]) -> Result<Self, Rejection> {
         let mut changes = Self::default();
         for op in branch {
             match op {
@@ -123,15 +142,10 @@ impl<'t> Changes<'t> {
                     changes.sequences.insert(prefix);
                 }
                 KvOp::Delete { range, .. } => changes.deletes.push(range),
-                KvOp::Txn(inner) => {
-                    let then = Self::of(&inner.then)?;
-                    let otherwise = Self::of(&inner.otherwise)?;
-                    changes.join(then, otherwise)?;
-                }
-                KvOp::Range(_) => {}
+                KvOp::Range(_) | KvOp::Txn(_) => {}
             }
         }
-        changes.check_overlaps()?;
+        changes.check_overlaps(&changes)?;
         Ok(changes)
     }
 
@@ -139,28 +153,37 @@ impl<'t> Changes<'t> {
         if self.puts.insert(key) { Ok(()) } else { Err(duplicate(key)) }
     }
 
-    /// Adds a nested transaction, of whose branches only one will run.
-    fn join(&mut self, then: Self, otherwise: Self) -> Result<(), Rejection> {
-        for key in then.puts.union(&otherwise.puts) {
-            self.put(key)?;
+    /// Adds what will run besides.
+    fn join(&mut self, other: Self) -> Result<(), Rejection> {
+        if let Some(key) = self.puts.intersection(&other.puts).next() {
+            return Err(duplicate(key));
         }
-        self.deletes.extend(then.deletes);
-        self.deletes.extend(otherwise.deletes);
-        self.sequences.extend(then.sequences);
-        self.sequences.extend(otherwise.sequences);
+        self.check_overlaps(&other)?;
+        other.check_overlaps(self)?;
+        self.absorb(other);
         Ok(())
     }
 
-    fn check_overlaps(&self) -> Result<(), Rejection> {
+    fn absorb(&mut self, other: Self) {
+        self.puts.extend(other.puts);
+        self.deletes.extend(other.deletes);
+        self.sequences.extend(other.sequences);
+    }
+
+    /// Refuses puts of the others among these deletes, and under these prefixes.
+    fn check_overlaps(&self, other: &Self) -> Result<(), Rejection> {
         for range in &self.deletes {
-            if let Some(key) = self.first_put_in(range) {
+            if let Some(key) = other.first_put_in(range) {
                 return Err(duplicate(key));
             }
-            if let Some(prefix) = self.sequences.iter().find(|prefix| meets(prefix, range)) {
+            if let Some(prefix) = other.sequences.iter().find(|prefix| meets(prefix, range)) {
                 return Err(duplicate(prefix));
             }
         }
-        for key in &self.puts {
+        if self.sequences.is_empty() {
+            return Ok(());
+        }
+        for key in &other.puts {
             let Some(split) = key.len().checked_sub(SEQUENCE_DIGITS) else {
                 continue;
             };

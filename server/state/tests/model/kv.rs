@@ -424,28 +424,34 @@ type Touched = (Vec<Bytes>, Vec<KeyRange>);
 /// Refuses a branch that may put a key twice, or both put and delete it. Sequential prefixes of the
 /// generated transactions lie apart from all other keys.
 fn changed_twice(branch: &[KvOp]) -> Result<Touched, &'static str> {
-    let (mut puts, mut deletes): Touched = (Vec::new(), Vec::new());
+    let mut each: Vec<Touched> = Vec::new();
     for op in branch {
         match op {
-            KvOp::Put(Put { key, .. }) | KvOp::Update { key, .. } => puts.push(key.clone()),
-            KvOp::Delete { range, .. } => deletes.push(range.clone()),
+            KvOp::Put(Put { key, .. }) | KvOp::Update { key, .. } => {
+                each.push((vec![key.clone()], Vec::new()))
+            }
+            KvOp::Delete { range, .. } => each.push((Vec::new(), vec![range.clone()])),
             KvOp::Txn(inner) => {
-                let (mut then, mut gone) = changed_twice(&inner.then)?;
+                // Only one branch runs, so they may touch the same keys.
+                let (mut puts, mut deletes) = changed_twice(&inner.then)?;
                 let (otherwise, gone_otherwise) = changed_twice(&inner.otherwise)?;
-                // Only one branch runs: a key in both counts once.
-                then.extend(otherwise.into_iter().filter(|key| !then.contains(key)).collect::<Vec<_>>());
-                gone.extend(gone_otherwise);
-                puts.extend(then);
-                deletes.extend(gone);
+                puts.extend(otherwise);
+                deletes.extend(gone_otherwise);
+                each.push((puts, deletes));
             }
             KvOp::Range(_) | KvOp::PutSequential { .. } => {}
         }
     }
-    for (position, key) in puts.iter().enumerate() {
-        let twice = puts[position + 1..].contains(key);
-        if twice || deletes.iter().any(|range| within(range, key)) {
-            return Err("duplicate");
+    for (position, (puts, deletes)) in each.iter().enumerate() {
+        for (other_puts, other_deletes) in &each[position + 1..] {
+            let twice = puts.iter().any(|key| other_puts.contains(key));
+            let gone = other_puts.iter().any(|key| deletes.iter().any(|range| within(range, key)));
+            let gone_after = puts.iter().any(|key| other_deletes.iter().any(|range| within(range, key)));
+            if twice || gone || gone_after {
+                return Err("duplicate");
+            }
         }
     }
-    Ok((puts, deletes))
+    let (puts, deletes): (Vec<_>, Vec<_>) = each.into_iter().unzip();
+    Ok((puts.concat(), deletes.concat()))
 }
