@@ -155,6 +155,7 @@ fn query(range: KeyRange) -> RangeQuery {
         revision: Revision(1),
         limit: 2,
         byte_budget: 3,
+        whole: false,
         reverse: true,
         keys_only: true,
         count_only: true,
@@ -164,6 +165,12 @@ fn query(range: KeyRange) -> RangeQuery {
         min_create_revision: Revision(6),
         max_create_revision: Revision(7),
     }
+}
+
+/// A read that is refused rather than cut.
+pub fn whole_read() -> Command {
+    let query = RangeQuery { whole: true, ..RangeQuery::of(KeyRange::Key(bytes("k"))) };
+    Command::Txn(Txn { then: vec![KvOp::Range(query)], ..Txn::default() })
 }
 
 fn tree_ops() -> Vec<TreeOp> {

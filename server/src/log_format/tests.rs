@@ -1,6 +1,6 @@
 //! Pins the format's bytes, and proves that what is written is read back.
 
-use super::samples::{auth_ops, commands, guarded_put, proposal};
+use super::samples::{auth_ops, commands, guarded_put, proposal, whole_read};
 use super::*;
 use oarlock_state::command::{CompareOp, KeyRange, KvOp, Member, Put, Txn, Update};
 use oarlock_state::tree::{Create, NodeKind, TreeOp};
@@ -49,6 +49,7 @@ fn page() -> String {
         let compact = proposal(Command::Compact { revision: Revision(300) });
         lines.push((name, encode_batch(1000, &[Proposal { caller, ..compact }])));
     }
+    lines.push(("whole read", encode_batch(1000, &[proposal(whole_read())])));
     lines.iter().map(|(name, bytes)| format!("{name}: {}\n", hex(bytes))).collect()
 }
 

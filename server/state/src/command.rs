@@ -333,6 +333,9 @@ pub struct RangeQuery {
     /// Stop once this many bytes of keys and values were gathered (at least one record is always
     /// returned); zero for [`limits::RANGE_BYTES_MAX`](crate::limits::RANGE_BYTES_MAX).
     pub byte_budget: u64,
+    /// Inside a transaction: refuse it rather than stop at the byte budget. For callers that have
+    /// no use for a part, and cannot ask for the rest because the state has moved on.
+    pub whole: bool,
     /// From the last key to the first.
     pub reverse: bool,
     /// Leave out the values.
@@ -360,6 +363,7 @@ impl RangeQuery {
             revision: zero,
             limit: 0,
             byte_budget: 0,
+            whole: false,
             reverse: false,
             keys_only: false,
             count_only: false,

@@ -71,6 +71,10 @@ pub(super) fn read(
         None => read_current(view, query, &mut gathered),
         Some(revision) => read_past(view, query, revision, &mut gathered),
     }
+    if query.whole && gathered.over_budget {
+        let what = "bytes of the records to return";
+        return Err(Rejection::TooLarge { what, size: RANGE_BYTES_MAX + 1, limit: RANGE_BYTES_MAX });
+    }
     Ok(gathered.reply())
 }
 
@@ -169,6 +173,8 @@ struct Gathered<'q> {
     bytes_left: u64,
     count: u64,
     more: bool,
+    /// Some were left out because of their bytes, not of their number.
+    over_budget: bool,
     /// The walk ended before the range did, so that `count` is too low.
     cut: bool,
 }
@@ -182,6 +188,7 @@ impl<'q> Gathered<'q> {
             bytes_left: asked.min(bytes_max),
             count: 0,
             more: false,
+            over_budget: false,
             cut: false,
         }
     }
@@ -218,9 +225,10 @@ impl<'q> Gathered<'q> {
         let bytes = (record.key.len() + record.value.len()) as u64;
         let limit = self.query.limit;
         let over_limit = limit != 0 && self.records.len() as u64 >= limit;
-        let over_budget = bytes > self.bytes_left && !self.records.is_empty();
+        let over_budget = bytes > self.bytes_left && (self.query.whole || !self.records.is_empty());
         if over_limit || over_budget {
             self.more = true;
+            self.over_budget = !over_limit;
             return;
         }
         self.bytes_left = self.bytes_left.saturating_sub(bytes);

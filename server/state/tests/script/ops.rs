@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! put KEY VALUE [owner=N] [prev] [keep_value] [keep_owner] [if_absent]
-//! get RANGE [rev=N] [limit=N] [budget=N] [reverse] [keys] [count] [total] [mod=N..N] [create=N..N]
+//! get RANGE [rev=N] [limit=N] [budget=N] [whole] [reverse] [keys] [count] [total]
+//!     [mod=N..N] [create=N..N]
 //! del RANGE [prev]
 //! add KEY N    max KEY N    min KEY N    append KEY VALUE
 //! putseq PREFIX VALUE [owner=N]
@@ -81,6 +82,7 @@ pub fn get(words: &mut Words) -> Result<RangeQuery, Fault> {
     query.revision = Revision(words.option_value("rev")?.unwrap_or(0));
     query.limit = words.option_value("limit")?.unwrap_or(0);
     query.byte_budget = words.option_value("budget")?.unwrap_or(0);
+    query.whole = words.flag("whole");
     query.reverse = words.flag("reverse");
     query.keys_only = words.flag("keys");
     query.count_only = words.flag("count");

@@ -14,6 +14,7 @@ pub fn query(request: &v1::RangeRequest) -> Form<RangeQuery> {
         revision: Revision(request.revision),
         limit: request.limit,
         byte_budget: request.byte_budget.min(RANGE_BYTES_MAX),
+        whole: false,
         reverse: request.reverse,
         keys_only: request.keys_only,
         count_only: request.count_only,

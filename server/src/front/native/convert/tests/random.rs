@@ -34,6 +34,7 @@ pub fn range_query(rng: &mut StdRng) -> RangeQuery {
         revision: revision(rng),
         limit: rng.random_range(0..9),
         byte_budget: rng.random_range(0..9999),
+        whole: false,
         reverse: rng.random(),
         keys_only: rng.random(),
         count_only: rng.random(),
