@@ -112,6 +112,7 @@ impl Member {
         let etcd_limits = etcd::door::Limits {
             request_bytes: config.bounds.request_bytes,
             election: Duration::from_millis(config.timing.election_ms),
+            txn_ops: config.bounds.txn_ops,
             ..etcd::door::Limits::default()
         };
         let setup = etcd::Setup { emulation: config.emulation, snapshots };

@@ -63,7 +63,7 @@ settings! {
     auto_compaction_retention: String, "OARLOCK_AUTO_COMPACTION_RETENTION", "AMOUNT";
     /// Bytes of the largest request [default: 1572864]
     max_request_bytes: u64, "OARLOCK_MAX_REQUEST_BYTES", "BYTES";
-    /// Taken for etcd's sake: up to 1024 operations are allowed in one transaction, whatever lower number is given
+    /// Operations in one branch of a transaction of etcd's API, and comparisons; at most 1024 [default: 128]
     max_txn_ops: u64, "OARLOCK_MAX_TXN_OPS", "COUNT";
     /// How long a watch may be silent before it is told that nothing happened, if it asked for that: a time such as 5s or 10m [default: 10m]
     #[arg(alias = "experimental-watch-progress-notify-interval")]
@@ -107,7 +107,6 @@ impl Settings {
     /// Names of settings that were given and change nothing here.
     pub fn without_effect(&self) -> Vec<&'static str> {
         let given = [
-            (self.max_txn_ops.is_some(), "max-txn-ops"),
             (self.logger.is_some(), "logger"),
             (self.log_outputs.is_some(), "log-outputs"),
             (self.metrics.is_some(), "metrics"),

@@ -59,6 +59,9 @@ pub struct Bounds {
     pub reserve_disk_bytes: u64,
     /// Bytes of the largest request. Above the log's own limit it has no effect.
     pub request_bytes: usize,
+    /// Operations of one branch of a transaction of etcd's API, and its comparisons. The state's own
+    /// limit, which is the same on all members, is on all of them together.
+    pub txn_ops: usize,
     /// Streams of one client connection.
     pub streams: u32,
     /// Client connections at once; further ones wait to be accepted.
@@ -87,8 +90,7 @@ impl Bounds {
             0 => 0,
             rate => within("snapshot-rate-limit", rate, 64 << 10, 1 << 40)?,
         };
-        // The limit itself is the same on all members and part of the state machine.
-        within("max-txn-ops", settings.max_txn_ops.unwrap_or(1), 1, TXN_OPS_MAX as u64)?;
+        let txn_ops = settings.max_txn_ops.unwrap_or(128);
         let streams = settings.max_concurrent_streams.unwrap_or(65_536);
         let connections = settings.max_connections.unwrap_or(50_000);
         let cache = settings.cache_bytes.unwrap_or(64 << 20);
@@ -104,6 +106,7 @@ impl Bounds {
             snapshot_bytes_per_second: rate,
             reserve_disk_bytes: settings.reserve_disk_bytes.unwrap_or(256 << 20),
             request_bytes: within("max-request-bytes", request, 1024, PROPOSAL_BYTES_MAX as u64)? as usize,
+            txn_ops: within("max-txn-ops", txn_ops, 1, TXN_OPS_MAX as u64)? as usize,
             streams: within("max-concurrent-streams", streams.into(), 1, u32::MAX.into())? as u32,
             connections: within("max-connections", connections, 1, 1 << 20)? as usize,
             cache_bytes: within("cache-bytes", cache, 1 << 20, 1 << 40)? as usize,

@@ -356,6 +356,8 @@ pub struct NodeStatus {
     pub revision: Revision,
     /// Compacted revision.
     pub compacted: Revision,
+    /// Nothing superseded is left on disk up to `compacted`.
+    pub reclaimed: bool,
     /// Digest of the state at `applied`.
     pub digest: u128,
     /// Live sessions.

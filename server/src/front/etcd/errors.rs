@@ -7,6 +7,8 @@ use crate::node::request::{Refusal, Response};
 use oarlock_state::Rejection;
 use oarlock_state::auth::AuthError;
 use oarlock_state::command::{AlarmKind, Obstacle};
+use oarlock_state::limits::{DELETE_RANGE_KEYS_MAX, RANGE_BYTES_MAX};
+use std::sync::Arc;
 use tonic::{Code, Status};
 
 /// One of etcd's refusals.
@@ -161,10 +163,27 @@ fn hindered(obstacle: Obstacle) -> Option<EtcdError> {
     }
 }
 
+/// Whether a request was refused because it would return more than one answer of the log holds.
+pub fn is_answer_too_large(status: &Status) -> bool {
+    let source = std::error::Error::source(status).and_then(|source| source.downcast_ref());
+    matches!(source, Some(Rejection::TooLarge { limit: RANGE_BYTES_MAX, .. }))
+}
+
+/// Whether this bound is on what is returned or removed, which etcd does not bound, and not on what
+/// is sent.
+fn is_large_answer(limit: u64) -> bool {
+    limit == RANGE_BYTES_MAX || limit == DELETE_RANGE_KEYS_MAX as u64
+}
+
 /// What the log, or the state that was read, said no to, in etcd's words.
 pub fn rejected(rejection: &Rejection) -> Status {
     let known = match rejection {
         Rejection::KeyEmpty => EMPTY_KEY,
+        Rejection::TooLarge { limit, .. } if is_large_answer(*limit) => {
+            let mut status = Status::resource_exhausted(format!("etcdserver: {rejection}"));
+            status.set_source(Arc::new(rejection.clone()));
+            return status;
+        }
         Rejection::TooLarge { .. } => REQUEST_TOO_LARGE,
         Rejection::DuplicateKey { .. } => DUPLICATE_KEY,
         Rejection::KeyNotFound { .. } => KEY_NOT_FOUND,

@@ -18,6 +18,7 @@ pub mod kv;
 pub mod leader;
 pub mod lease;
 pub mod maintenance;
+pub mod oversize;
 pub mod recipes;
 pub mod saved;
 pub mod watch;
@@ -38,6 +39,7 @@ use oarlock_proto::etcd::etcdserverpb::maintenance_server::MaintenanceServer;
 use oarlock_proto::etcd::etcdserverpb::watch_server::WatchServer;
 use oarlock_proto::etcd::v3electionpb::election_server::ElectionServer;
 use oarlock_proto::etcd::v3lockpb::lock_server::LockServer;
+use oversize::Oversize;
 use recipes::election::ElectionService;
 use recipes::lock::LockService;
 use std::sync::Arc;
@@ -63,7 +65,7 @@ pub fn add_to(routes: Routes, door: &Arc<Door>, setup: &Setup) -> Routes {
     let maintenance = MaintenanceService::new(door.clone(), setup.clone());
     routes
         .add_service(AuthServer::new(AuthService::new(door.clone())).max_decoding_message_size(bytes))
-        .add_service(KvServer::new(KvService::new(door.clone())).max_decoding_message_size(bytes))
+        .add_service(Oversize(KvServer::new(KvService::new(door.clone())).max_decoding_message_size(bytes)))
         .add_service(LeaseServer::new(LeaseService::new(door.clone())).max_decoding_message_size(bytes))
         .add_service(WatchServer::new(WatchService::new(door.clone())).max_decoding_message_size(bytes))
         .add_service(LockServer::new(LockService::new(door.clone())).max_decoding_message_size(bytes))

@@ -194,6 +194,7 @@ impl Applier {
         status.digest = self.machine.digest();
         status.sessions = self.tracker.len() as u64;
         status.watches = self.hub.len() as u64;
+        status.reclaimed = self.machine.is_reclaimed();
         status.state_bytes = self.store.base().size_bytes();
         status.overlay_bytes = self.store.overlay_bytes() as u64;
         status.members = self.members();

@@ -30,13 +30,14 @@ pub struct Gathered {
     pub revision: Revision,
 }
 
-/// The memory of all reads that are being gathered.
+/// The memory of all answers that are being gathered.
 #[derive(Debug, Default)]
 pub struct Memory {
     used: AtomicUsize,
 }
 
-/// What one read takes of it, until it is dropped.
+/// What one answer takes of it, until it is dropped.
+#[derive(Debug)]
 pub struct Share<'m> {
     memory: &'m Memory,
     bytes: usize,
@@ -55,8 +56,7 @@ impl Share<'_> {
     /// # Errors
     /// The request, or all together, have taken too much already.
     pub fn take(&mut self, records: &[KeyValue]) -> Result<(), Status> {
-        let of = |record: &KeyValue| record.key.len() + record.value.len() + RECORD_BYTES;
-        let bytes: usize = records.iter().map(of).sum();
+        let bytes = bytes_of(records);
         let together = self.memory.used.fetch_add(bytes, Relaxed) + bytes;
         self.bytes += bytes;
         if self.bytes > ANSWER_BYTES_MAX {
@@ -73,19 +73,25 @@ impl Share<'_> {
         Ok(())
     }
 
-    /// Gives back what is beyond these records.
-    fn shrink_to(&mut self, records: &[KeyValue]) {
-        let of = |record: &KeyValue| record.key.len() + record.value.len() + RECORD_BYTES;
-        let bytes = self.bytes.min(records.iter().map(of).sum());
-        self.memory.used.fetch_sub(self.bytes - bytes, Relaxed);
-        self.bytes = bytes;
+    /// Gives back all that was taken.
+    pub fn clear(&mut self) {
+        self.give_back(self.bytes);
+    }
+
+    fn give_back(&mut self, bytes: usize) {
+        self.memory.used.fetch_sub(bytes, Relaxed);
+        self.bytes -= bytes;
     }
 }
 
 impl Drop for Share<'_> {
     fn drop(&mut self) {
-        self.memory.used.fetch_sub(self.bytes, Relaxed);
+        self.clear();
     }
+}
+
+fn bytes_of(records: &[KeyValue]) -> usize {
+    records.iter().map(|record| record.key.len() + record.value.len() + RECORD_BYTES).sum()
 }
 
 /// Asks for one page.
@@ -111,13 +117,13 @@ pub async fn page(
 /// What the node refuses, in etcd's words; or the answer is too large.
 pub async fn gather(
     door: &Door,
-    memory: &Memory,
     caller: &Caller,
     plan: &Plan,
     consistency: Consistency,
+    share: &mut Share<'_>,
 ) -> Result<Gathered, Status> {
     let first = page(door, caller, plan.query.clone(), consistency).await?;
-    finish(door, memory, caller, plan, first).await
+    finish(door, caller, plan, first, share).await
 }
 
 /// Completes a read of which the first page is there.
@@ -126,32 +132,36 @@ pub async fn gather(
 /// As [`gather`].
 pub async fn finish(
     door: &Door,
-    memory: &Memory,
     caller: &Caller,
     plan: &Plan,
     first: Gathered,
+    share: &mut Share<'_>,
 ) -> Result<Gathered, Status> {
     let Gathered { mut reply, revision } = first;
     if let Some(mut next) = following(&plan.query, &reply, revision) {
-        let mut share = memory.share();
         share.take(&reply.records)?;
+        let mut cut = false;
+        let mut count = reply.records.len();
         loop {
             let page = page(door, caller, next.clone(), Consistency::Serializable).await?.reply;
             share.take(&page.records)?;
             let after = following(&next, &page, revision);
+            count += page.records.len();
             reply.more = page.more;
             reply.records.extend(page.records);
             if plan.rest.keep != 0 && reply.records.len() / 2 > plan.rest.keep {
-                plan.rest.apply(&mut reply.records);
-                share.shrink_to(&reply.records);
+                let before = bytes_of(&reply.records);
+                cut |= plan.rest.apply(&mut reply.records);
+                share.give_back(before - bytes_of(&reply.records));
             }
             match after {
                 Some(query) => next = query,
                 None => break,
             }
         }
+        reply.more |= cut;
         if !plan.query.want_count {
-            reply.count = reply.records.len() as u64;
+            reply.count = count as u64;
         }
     }
     reply.more |= plan.rest.apply(&mut reply.records);

@@ -1,12 +1,15 @@
 //! The `KV` service: reads, puts, deletes, transactions and compaction.
 //!
 //! A request is checked ([`check`]) in etcd's order and words, becomes a read with a plan ([`plan`])
-//! or a transaction with a shape ([`txn`]), and its answer is made from both ([`answer`]). Reads are
+//! or a transaction with a shape ([`txn`]), and its answer is made from both ([`answer`],
+//! [`reads`]). Reads are
 //! gathered page by page ([`gather`]) or streamed ([`stream`]). Clients that opt in have their
 //! writes executed exactly once ([`exactly_once`]).
 
 pub mod answer;
 pub mod check;
+pub mod compact;
+pub mod delete;
 pub mod exactly_once;
 pub mod gather;
 pub mod plan;
@@ -14,18 +17,21 @@ pub mod reads;
 pub mod stream;
 pub mod txn;
 
+#[cfg(test)]
+mod tests;
+
 use super::door::{Caller, Door};
 use super::errors;
-use crate::node::request::{Consistency, Request as Ask, Response as Answered, Write};
+use crate::node::request::{Consistency, Request as Ask, Write};
 use answer::Done;
 use exactly_once::Name;
-use gather::Memory;
+use gather::{Memory, Share};
 use oarlock_proto::etcd::etcdserverpb::{
     CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse,
     RangeRequest, RangeResponse, TxnRequest, TxnResponse, kv_server::Kv,
 };
 use oarlock_state::command::{KvOp, Txn};
-use oarlock_state::{Command, Query, Revision};
+use oarlock_state::{Command, Query};
 use plan::Plan;
 use prost::Message;
 use std::sync::Arc;
@@ -56,6 +62,26 @@ impl KvService {
         Done::of(self.door.ask(caller, Ask::Write(write)).await?)
     }
 
+    async fn delete(
+        &self,
+        caller: &Caller,
+        name: Name,
+        request: DeleteRangeRequest,
+        share: &mut Share<'_>,
+    ) -> Result<Done, Status> {
+        let op = txn::delete(request);
+        let again = match &op {
+            KvOp::Delete { range, want_previous: true } if name.is_none() => Some(range.clone()),
+            _ => None,
+        };
+        match (self.write_one(caller, name, op).await, again) {
+            (Err(refusal), Some(range)) if errors::is_answer_too_large(&refusal) => {
+                delete::large(&self.door, caller, &range, share).await?.ok_or(refusal)
+            }
+            (done, _) => done,
+        }
+    }
+
     async fn write_one(&self, caller: &Caller, name: Name, op: KvOp) -> Result<Done, Status> {
         self.write(caller, name, Txn { then: vec![op], ..Txn::default() }).await
     }
@@ -76,7 +102,8 @@ impl Kv for KvService {
         check::range(&request)?;
         let fresh = consistency(request.serializable);
         let plan = Plan::of(request);
-        let gathered = gather::gather(&self.door, &self.memory, &caller, &plan, fresh).await?;
+        let mut share = self.memory.share();
+        let gathered = gather::gather(&self.door, &caller, &plan, fresh, &mut share).await?;
         Ok(Response::new(answer::range(&self.door, gathered)))
     }
 
@@ -110,7 +137,8 @@ impl Kv for KvService {
         let request = request.into_inner();
         check::delete(&request)?;
         self.fits(&request)?;
-        let done = self.write_one(&caller, name, txn::delete(request)).await?;
+        let mut share = self.memory.share();
+        let done = self.delete(&caller, name, request, &mut share).await?;
         exactly_once::remembered(&done, 1)?;
         let repeated = done.repeated;
         Ok(exactly_once::marked(Response::new(answer::delete(&self.door, done)), repeated))
@@ -126,12 +154,13 @@ impl Kv for KvService {
         if !reads_only {
             self.fits(&request)?;
         }
-        let (txn, shape) = txn::txn(request);
+        let (txn, shape) = txn::txn(request, !reads_only);
+        let mut share = self.memory.share();
         let mut done = if reads_only {
             let query = Query::ReadTxn(txn);
             let ask = Ask::Read { query, consistency: consistency(kind.serializable), timeout_ms: 0 };
             let mut done = Done::of(self.door.ask(&caller, ask).await?)?;
-            reads::complete(&self.door, &self.memory, &caller, &mut done, &shape).await?;
+            reads::complete(&self.door, &caller, &mut done, &shape, &mut share).await?;
             done
         } else {
             self.write(&caller, name, txn).await?
@@ -149,17 +178,7 @@ impl Kv for KvService {
         request: Request<CompactionRequest>,
     ) -> Result<Response<CompactionResponse>, Status> {
         let caller = self.door.caller(request.metadata())?;
-        let request = request.into_inner();
-        let Ok(revision) = u64::try_from(request.revision) else {
-            return Err(errors::COMPACTED.into());
-        };
-        let command = Command::Compact { revision: Revision(revision) };
-        match self.door.ask(&caller, Ask::Write(Write::of(command))).await? {
-            Answered::Written(reply) => {
-                let header = Some(self.door.header(reply.revision));
-                Ok(Response::new(CompactionResponse { header }))
-            }
-            other => Err(errors::unexpected(&other)),
-        }
+        let revision = compact::compact(&self.door, &caller, request.into_inner()).await?;
+        Ok(Response::new(CompactionResponse { header: Some(self.door.header(revision)) }))
     }
 }

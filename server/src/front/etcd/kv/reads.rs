@@ -1,7 +1,7 @@
 //! The reads inside a transaction, as their requests wanted them.
 
 use super::answer::Done;
-use super::gather::{self, Gathered, Memory};
+use super::gather::{self, Gathered, Share};
 use super::plan::Plan;
 use super::txn::{OpShape, Shape};
 use crate::front::etcd::door::{Caller, Door};
@@ -15,17 +15,17 @@ use tonic::Status;
 /// As [`gather::gather`].
 pub async fn complete(
     door: &Door,
-    memory: &Memory,
     caller: &Caller,
     done: &mut Done,
     shape: &Shape,
+    share: &mut Share<'_>,
 ) -> Result<(), Status> {
     let revision = done.revision;
     let mut reads = Vec::new();
     collect(&mut done.txn, shape, &mut reads);
     for (reply, plan) in reads {
         let first = Gathered { reply: std::mem::take(reply), revision };
-        *reply = gather::finish(door, memory, caller, plan, first).await?.reply;
+        *reply = gather::finish(door, caller, plan, first, share).await?.reply;
     }
     Ok(())
 }

@@ -64,22 +64,26 @@ fn look(request: &TxnRequest, reads: &mut usize, serializable_reads: &mut usize)
 }
 
 /// A transaction that was checked.
-pub fn txn(request: TxnRequest) -> (Txn, Shape) {
-    let (then, then_shape) = branch(request.success);
-    let (otherwise, otherwise_shape) = branch(request.failure);
+///
+/// The reads of one that changes something must be returned `whole` or refused with it: what is left
+/// out of a read could not be read afterwards as the transaction saw it.
+pub fn txn(request: TxnRequest, whole: bool) -> (Txn, Shape) {
+    let (then, then_shape) = branch(request.success, whole);
+    let (otherwise, otherwise_shape) = branch(request.failure, whole);
     let compare = request.compare.into_iter().map(comparison).collect();
     (Txn { compare, then, otherwise }, Shape { then: then_shape, otherwise: otherwise_shape })
 }
 
-fn branch(ops: Vec<RequestOp>) -> (Vec<KvOp>, Vec<OpShape>) {
-    ops.into_iter().filter_map(|op| op.request).map(operation).unzip()
+fn branch(ops: Vec<RequestOp>, whole: bool) -> (Vec<KvOp>, Vec<OpShape>) {
+    ops.into_iter().filter_map(|op| op.request).map(|request| operation(request, whole)).unzip()
 }
 
-fn operation(request: request_op::Request) -> (KvOp, OpShape) {
+fn operation(request: request_op::Request, whole: bool) -> (KvOp, OpShape) {
     match request {
         request_op::Request::RequestRange(request) => {
             let asked = request.revision;
             let mut plan = Plan::of(request);
+            plan.query.whole = whole;
             // Within a transaction etcd holds a negative revision for a compacted one; the state
             // refuses this one, and `errors` knows it again.
             plan.query.revision = Revision(asked.cast_unsigned());
@@ -88,7 +92,7 @@ fn operation(request: request_op::Request) -> (KvOp, OpShape) {
         request_op::Request::RequestPut(request) => (KvOp::Put(put(request)), OpShape::Write),
         request_op::Request::RequestDeleteRange(request) => (delete(request), OpShape::Write),
         request_op::Request::RequestTxn(request) => {
-            let (txn, shape) = txn(request);
+            let (txn, shape) = txn(request, whole);
             (KvOp::Txn(txn), OpShape::Txn(shape))
         }
     }
