@@ -112,7 +112,7 @@ async fn the_past_the_future_and_what_was_compacted() {
     assert_eq!((created.watch_id, created.canceled, revision(&created)), (0, false, 5));
     let over = stream.next().await;
     assert_eq!((over.watch_id, over.created, over.canceled), (0, false, true));
-    assert_eq!((over.compact_revision, over.cancel_reason.as_str()), (4, ""));
+    assert_eq!((over.compact_revision, over.cancel_reason.as_str(), revision(&over)), (4, "", 0));
 
     let with_previous = WatchCreateRequest { start_revision: 4, prev_kv: true, ..key("k") };
     assert_eq!(stream.created(with_previous).await.watch_id, 1);

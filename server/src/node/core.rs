@@ -8,7 +8,7 @@ pub use super::options::CoreOptions;
 use crate::consensus::Replica;
 use crate::storage::StorageResult;
 use crate::storage::state::StateStore;
-use oarlock_state::LoadError;
+use oarlock_state::{LoadError, Revision};
 
 /// A node without clock, disk, sockets and threads.
 ///
@@ -65,6 +65,11 @@ impl Core {
     /// Shows every applied entry to `observer` from now on. For tests that follow each replica.
     pub fn observe(&mut self, observer: ApplyObserver) {
         self.applier.observe(observer);
+    }
+
+    /// Revision of the state.
+    pub fn revision(&self) -> Revision {
+        self.applier.revision()
     }
 
     /// What is to be done, in order.

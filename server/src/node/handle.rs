@@ -9,7 +9,7 @@ use super::mailbox::{Mail, Mailbox, MailboxLimits};
 use super::request::{self, NodeStatus, Refusal, Request, Role, WatchFrame, weight};
 use oarlock_state::auth::Settings;
 use oarlock_state::command::Member;
-use oarlock_state::{Caller, NodeId};
+use oarlock_state::{Caller, NodeId, Revision};
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -48,6 +48,8 @@ struct Shared {
     next_conn: AtomicU64,
     auth_enabled: AtomicBool,
     auth: Mutex<Arc<Settings>>,
+    /// Revision of the state after the last round.
+    revision: AtomicU64,
     status: Mutex<Arc<NodeStatus>>,
     stopping: AtomicBool,
 }
@@ -67,6 +69,7 @@ impl Handle {
             next_conn: AtomicU64::new(CALLS + 1),
             auth_enabled: AtomicBool::new(false),
             auth: Mutex::default(),
+            revision: AtomicU64::new(0),
             status: Mutex::new(Arc::new(status)),
             stopping: AtomicBool::new(false),
         };
@@ -122,6 +125,11 @@ impl Handle {
         self.status_slot().clone()
     }
 
+    /// Revision of this member's state: of everything that it has answered, at least. Costs nothing.
+    pub fn revision_now(&self) -> Revision {
+        Revision(self.shared.revision.load(Relaxed))
+    }
+
     /// Whether requests have a chance: a leader is known and the node is not stopping. That does
     /// not prove that a quorum is reachable; a linearizable read does.
     pub fn is_ready(&self) -> bool {
@@ -153,6 +161,11 @@ impl Handle {
     pub(super) fn stop_accepting(&self) {
         self.shared.stopping.store(true, Relaxed);
         self.shared.mailbox.close();
+    }
+
+    /// Publishes the revision of the state, before anything that it was found in goes out.
+    pub(super) fn publish_revision(&self, revision: Revision) {
+        self.shared.revision.store(revision.get(), Relaxed);
     }
 
     /// Publishes what [`status_now`](Self::status_now) shows.

@@ -61,11 +61,19 @@ impl Led {
     }
 
     fn keep_alive(&mut self, id: u64) {
+        self.pend(id, false);
+    }
+
+    fn look(&mut self, id: u64) {
+        self.pend(id, true);
+    }
+
+    fn pend(&mut self, id: u64, look: bool) {
         self.tracker.keep_alive(Pending {
             from: NodeId(1),
             batch: 1,
             session: SessionId(id),
-            look: false,
+            look,
             arrived_us: self.now_us,
             round: self.round + 1,
         });
@@ -125,6 +133,27 @@ fn an_acknowledgement_needs_a_touch_and_a_confirmation() {
     led.now_us += 1;
     assert_eq!(led.touch(), 1);
     assert_eq!(led.answers(), [(1, 8_000)]);
+}
+
+#[test]
+fn a_look_tells_what_is_left_and_keeps_nothing_alive() {
+    let mut led = Led::new();
+    led.open(1, 8);
+    led.run(3 * SECOND);
+    led.look(1);
+    led.look(2);
+    assert_eq!(led.touch(), 0);
+    assert_eq!(led.answers(), [], "not confirmed");
+    led.confirm();
+    assert_eq!(led.answers(), [(1, 5_000), (2, 0)]);
+    assert_eq!(led.run(SECOND * 49 / 10), NOBODY);
+    led.look(1);
+    led.confirm();
+    assert_eq!(led.answers(), [(1, 100)]);
+    assert_eq!(led.run(SECOND / 5), [1]);
+    led.look(1);
+    led.confirm();
+    assert_eq!(led.answers(), [(1, 1)], "it is over, but it is still there");
 }
 
 #[test]

@@ -254,6 +254,31 @@ fn progress_is_told_only_when_everything_was_delivered() {
 }
 
 #[test]
+fn a_connection_is_told_once_when_all_its_watches_have_everything() {
+    const ALL: u64 = 99;
+    let mut world = World::new(KEEP_ALL);
+    world.hub.tell_conn_progress(at(ALL), &mut world.out);
+    world.hub.tick(1, &mut world.out);
+    assert_eq!(world.told(ALL), NOTHING, "it has no watch");
+    world.apply(vec![put("a", "1")]);
+    world.watch(1, spec(span("a", "b"), 0));
+    world.hub.tell_conn_progress(at(ALL), &mut world.out);
+    assert_eq!(world.told(ALL), ["progress 2"]);
+    world.watch(2, spec(span("a", "b"), 2));
+    world.watch(3, spec(span("a", "b"), 4));
+    world.hub.tell_conn_progress(at(ALL), &mut world.out);
+    world.hub.tick(2, &mut world.out);
+    assert_eq!(world.told(ALL), NOTHING, "one is behind, one begins later");
+    world.catch_up();
+    world.hub.tick(3, &mut world.out);
+    assert_eq!(world.told(ALL), NOTHING, "one begins later");
+    world.apply(vec![put("b", "1")]);
+    world.hub.tick(4, &mut world.out);
+    world.hub.tick(5, &mut world.out);
+    assert_eq!(world.told(ALL), ["progress 3"], "once");
+}
+
+#[test]
 fn a_replaced_state_never_sends_a_watch_back_in_time() {
     let mut world = World::new(KEEP_ALL);
     world.watch(1, spec(span("a", "b"), 0));

@@ -130,7 +130,7 @@ impl Door {
 
     /// The header of an answer that is of no revision of its own: this member's current one.
     pub fn header_now(&self) -> ResponseHeader {
-        self.header(self.handle.status_now().revision)
+        self.header(self.handle.revision_now())
     }
 }
 

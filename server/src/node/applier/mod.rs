@@ -163,6 +163,11 @@ impl Applier {
         Ok(entries_left || watches_left || reclaim_left)
     }
 
+    /// Revision of the state.
+    pub fn revision(&self) -> Revision {
+        self.machine.revision()
+    }
+
     fn members(&self) -> Vec<Member> {
         match self.machine.read(&self.store, &Query::Members) {
             Ok(Answer::Members(members)) => members,

@@ -121,6 +121,7 @@ impl Drive {
             Ok(more) => self.more = more,
             Err(error) => fatal::stop(&error),
         }
+        self.handle.publish_revision(self.core.revision());
         self.give_out();
         self.finish_install();
         if self.outlets.inbox.is_told_removed() {

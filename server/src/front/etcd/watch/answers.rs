@@ -107,14 +107,14 @@ impl Answers {
         match self.registry.end(tag) {
             Some(Entry::Watch(Named { id, created: true, .. })) => {
                 let over = WatchResponse { watch_id: id, canceled: true, ..Default::default() };
-                let response = match refusal {
-                    // Clients know it by the revision alone.
+                match refusal {
+                    // Clients know it by the compacted revision alone; etcd's header has none here.
                     Refusal::Rejected(Rejection::Compacted { oldest, .. }) => {
-                        WatchResponse { compact_revision: number(oldest.get()), ..over }
+                        let compact_revision = number(oldest.get());
+                        self.say(Revision(0), WatchResponse { compact_revision, ..over });
                     }
-                    other => WatchResponse { cancel_reason: reason(other), ..over },
-                };
-                self.say_now(response);
+                    other => self.say_now(WatchResponse { cancel_reason: reason(other), ..over }),
+                }
             }
             Some(Entry::Watch(Named { created: false, .. }) | Entry::Refused(_)) => {
                 self.outbox.answered();
@@ -163,7 +163,7 @@ impl Answers {
 
     /// Says what is of no particular revision.
     fn say_now(&mut self, response: WatchResponse) {
-        let revision = self.told.max(self.door.handle().status_now().revision);
+        let revision = self.told.max(self.door.handle().revision_now());
         self.say(revision, response);
     }
 
