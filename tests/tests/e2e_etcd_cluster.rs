@@ -130,7 +130,7 @@ async fn status_hashes_and_leadership() {
     let leader = cluster.leader().await;
     let follower = cluster.follower().await;
     let shown = status(&cluster.nodes[leader]).await;
-    let header = shown.header.clone().expect("always");
+    let header = shown.header.expect("always");
     assert_eq!((shown.version.as_str(), shown.storage_version.as_str()), ("3.6.14", "3.6.0"));
     assert_eq!((shown.leader, header.revision, shown.db_size_quota), (header.member_id, 101, 1 << 30));
     assert!(shown.raft_applied_index > 100 && shown.db_size > 0 && shown.errors.is_empty(), "{shown:?}");

@@ -27,7 +27,7 @@ pub(super) async fn serve(
     let raised = conditions(door, caller).await?.alarms;
     match request.action() {
         AlarmAction::Get => {
-            let own = own(&door.handle().status_now());
+            let own = own(&door.node(caller).await?);
             let mut all: Vec<Alarm> = raised.into_iter().chain(own).collect();
             all.sort();
             all.dedup();

@@ -3,7 +3,7 @@
 use super::{errors, leader};
 use crate::auth::{Gate, InvalidToken};
 use crate::node::handle::{Conn, Handle, ReplySink};
-use crate::node::request::{Consistency, Refusal, Request, Response};
+use crate::node::request::{Consistency, NodeStatus, Refusal, Request, Response};
 use oarlock_proto::etcd::etcdserverpb::ResponseHeader;
 use oarlock_state::auth::{AuthError, AuthQuery};
 use oarlock_state::{Caller as Who, Query, Rejection, Revision};
@@ -115,6 +115,17 @@ impl Door {
     /// Begins a connection on behalf of the caller, for streams.
     pub fn open_conn(&self, caller: &Caller, sink: Arc<dyn ReplySink>) -> Conn {
         self.handle.open_conn_as(caller.who.clone(), sink)
+    }
+
+    /// What this member knows of itself, now.
+    ///
+    /// # Errors
+    /// As [`ask`](Self::ask).
+    pub async fn node(&self, caller: &Caller) -> Result<NodeStatus, Status> {
+        match self.ask(caller, Request::Status).await? {
+            Response::Status(status) => Ok(*status),
+            _ => Err(Status::internal("a question for the status was answered with something else")),
+        }
     }
 
     /// The header of an answer that is of this revision.

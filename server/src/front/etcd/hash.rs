@@ -61,9 +61,7 @@ impl KvHasher {
 
 /// From where to where, as things stand.
 async fn bounds(door: &Door, caller: &Caller, asked: u64) -> Result<KvHash, Status> {
-    let Response::Status(status) = door.ask(caller, Request::Status).await? else {
-        return Err(Status::internal("the status was answered with something else"));
-    };
+    let status = door.node(caller).await?;
     if asked > status.revision.get() {
         return Err(errors::FUTURE_REVISION.into());
     }

@@ -1,10 +1,10 @@
 //! The `Maintenance` service.
 
 use super::cluster::counts_as_learner;
-use super::door::{Caller, Door, number};
+use super::door::{Door, number};
 use super::hash::{KvHasher, folded};
 use super::{Setup, alarms, errors, saved};
-use crate::node::request::{Admin, NodeStatus, Request as Ask, Response as Told};
+use crate::node::request::{Admin, NodeStatus, Request as Ask};
 use oarlock_proto::etcd::etcdserverpb as pb;
 use oarlock_proto::etcd::etcdserverpb::alarm_request::AlarmAction;
 use oarlock_proto::etcd::etcdserverpb::maintenance_server::Maintenance;
@@ -24,13 +24,6 @@ impl MaintenanceService {
     /// The service behind this door.
     pub fn new(door: Arc<Door>, setup: Setup) -> Self {
         Self { door, setup, hasher: KvHasher::new() }
-    }
-
-    async fn node(&self, caller: &Caller) -> Result<NodeStatus, Status> {
-        match self.door.ask(caller, Ask::Status).await? {
-            Told::Status(status) => Ok(*status),
-            _ => Err(Status::internal("the status was answered with something else")),
-        }
     }
 
     fn shown(&self, node: &NodeStatus) -> pb::StatusResponse {
@@ -79,7 +72,7 @@ impl Maintenance for MaintenanceService {
         request: Request<pb::StatusRequest>,
     ) -> Result<Response<pb::StatusResponse>, Status> {
         let caller = self.door.caller(request.metadata())?;
-        let node = self.node(&caller).await?;
+        let node = self.door.node(&caller).await?;
         Ok(Response::new(self.shown(&node)))
     }
 
@@ -97,7 +90,7 @@ impl Maintenance for MaintenanceService {
     async fn hash(&self, request: Request<pb::HashRequest>) -> Result<Response<pb::HashResponse>, Status> {
         let caller = self.door.caller(request.metadata())?;
         self.door.check_admin(&caller).await?;
-        let node = self.node(&caller).await?;
+        let node = self.door.node(&caller).await?;
         let header = Some(self.door.header(node.revision));
         Ok(Response::new(pb::HashResponse { header, hash: folded(node.digest) }))
     }
@@ -133,7 +126,7 @@ impl Maintenance for MaintenanceService {
         let caller = self.door.caller(request.metadata())?;
         self.door.check_admin(&caller).await?;
         let target = NodeId(request.get_ref().target_id);
-        let node = self.node(&caller).await?;
+        let node = self.door.node(&caller).await?;
         check_transferee(&node, target)?;
         if target != node.node {
             self.door.ask(&caller, Ask::Admin(Admin::MoveLeader(target))).await.map_err(not_moved)?;
