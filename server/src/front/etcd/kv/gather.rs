@@ -19,6 +19,8 @@ use tonic::Status;
 const ANSWER_BYTES_MAX: usize = 512 << 20;
 /// Bytes that all answers being gathered may take together.
 const TOGETHER_BYTES_MAX: usize = 1 << 30;
+/// How often a read is begun, if its revision is compacted each time.
+const ATTEMPTS: u32 = 5;
 /// What a record takes beside its key and value.
 const RECORD_BYTES: usize = 128;
 
@@ -122,8 +124,24 @@ pub async fn gather(
     consistency: Consistency,
     share: &mut Share<'_>,
 ) -> Result<Gathered, Status> {
-    let first = page(door, caller, plan.query.clone(), consistency).await?;
-    finish(door, caller, plan, first, share).await
+    let mut attempts = ATTEMPTS;
+    loop {
+        let first = page(door, caller, plan.query.clone(), consistency).await?;
+        attempts -= 1;
+        match finish(door, caller, plan, first, share).await {
+            // The revision that the first page settled was compacted meanwhile. Whoever did not ask
+            // for a revision must not hear of it.
+            Err(status) if attempts > 0 && plan.query.revision == Revision(0) && is_compacted(&status) => {
+                share.clear();
+            }
+            gathered => return gathered,
+        }
+    }
+}
+
+fn is_compacted(status: &Status) -> bool {
+    let compacted = errors::COMPACTED;
+    status.code() == compacted.code && status.message().ends_with(compacted.text)
 }
 
 /// Completes a read of which the first page is there.

@@ -36,9 +36,6 @@ pub fn arrange(txn: &mut TxnReply, shape: &Shape) {
     let mut reads = Vec::new();
     collect(txn, shape, &mut reads);
     for (reply, plan) in reads {
-        if !plan.query.want_count {
-            reply.count = reply.count.max(reply.records.len() as u64);
-        }
         reply.more |= plan.rest.apply(&mut reply.records);
         plan.rest.strip(&mut reply.records);
     }
