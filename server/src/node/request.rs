@@ -1,6 +1,7 @@
 //! What a door asks of a node, and what it gets back. Protocol-neutral plain data.
 
 use bytes::Bytes;
+use oarlock_state::auth::AuthError;
 use oarlock_state::command::{
     AlarmKind, Answer, Conditions, Guard, IdempotencyKey, KeyRange, KeyValue, Member,
 };
@@ -313,6 +314,8 @@ impl Refusal {
     /// Which of the kinds it is.
     pub const fn certainty(&self) -> Certainty {
         match self {
+            // Refused before its names were looked at: an earlier attempt may have been executed.
+            Self::Rejected(Rejection::Auth(AuthError::NoToken | AuthError::Stale)) => Certainty::NotProposed,
             Self::Rejected(_) => Certainty::Rejected,
             Self::Unknown { .. } => Certainty::Unknown,
             Self::NoLeader
