@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Runs the transcript with one etcdctl against one running cluster and prints the record:
+# transcript.sh ETCDCTL CLUSTER_DIR. TRANSCRIPT names the program of go/transcript.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+etcdctl=${1:?path of etcdctl}
+cluster=${2:?directory of the cluster}
+SCRATCH=$(mktemp -d)
+trap 'rm -rf "$SCRATCH"' EXIT
+export SCRATCH PATH="$SCRATCH:$PATH"
+ENDPOINTS=$("$here/cluster.sh" endpoints "$cluster")
+# A command that names endpoints itself must not also find them elsewhere.
+cat >"$SCRATCH/etcdctl" <<END
+#!/bin/sh
+case " \$* " in *" --endpoints"*) ;; *) set -- --endpoints "$ENDPOINTS" "\$@" ;; esac
+case "$etcdctl" in */3.4/*) export ETCDCTL_API=3 ;; esac # later ones know no other
+exec "$etcdctl" "\$@"
+END
+chmod +x "$SCRATCH/etcdctl"
+FIRST=${ENDPOINTS%%,*}
+# The endpoint whose own number is the leader's.
+LEADER=$(etcdctl endpoint status -w fields |
+  awk '/"MemberID"/ { id = $3 } /"Leader"/ { leader = $3 } /"Endpoint"/ { if (id == leader) print $3 }' | tr -d '"')
+export FIRST LEADER
+"${TRANSCRIPT:?path of the transcript program}" run "$here/transcripts/commands.txt"
