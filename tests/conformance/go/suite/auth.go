@@ -69,6 +69,7 @@ func authorization(e *env) {
 	e.must(err)
 	_, err = c.AuthEnable(e)
 	e.must(err)
+	time.Sleep(500 * time.Millisecond) // until every member has applied it
 	root := e.as("root")
 	defer root.Close()
 	defer func() {
