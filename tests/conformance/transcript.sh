@@ -13,7 +13,6 @@ ENDPOINTS=$("$here/cluster.sh" endpoints "$cluster")
 cat >"$SCRATCH/etcdctl" <<END
 #!/bin/sh
 case " \$* " in *" --endpoints"*) ;; *) set -- --endpoints "$ENDPOINTS" "\$@" ;; esac
-case "$etcdctl" in */3.4/*) export ETCDCTL_API=3 ;; esac # later ones know no other
 exec "$etcdctl" "\$@"
 END
 chmod +x "$SCRATCH/etcdctl"
