@@ -9,7 +9,7 @@ export CARGO_TARGET_DIR ?= $(HOME)/.cache/oarlock/target
 BIN := $(CARGO_TARGET_DIR)/release
 CARGO_FLAGS := --release --locked
 
-.PHONY: help setup build cluster stop test quick fmt lint doc sim soak bench clean
+.PHONY: help setup build cluster stop test quick conformance fmt lint doc sim soak bench compare clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -29,6 +29,10 @@ stop: ## stop the nodes that `make cluster` started
 test: setup ## every test that belongs in CI
 	cargo build $(CARGO_FLAGS) --workspace
 	cargo test $(CARGO_FLAGS) --workspace --no-fail-fast
+	./tests/conformance/run.sh --quick $(BIN)
+
+conformance: build ## other people's etcd clients, on real etcd and on Oarlock
+	./tests/conformance/run.sh $(BIN)
 
 quick: ## the tests of the state machine alone
 	cargo test $(CARGO_FLAGS) -p oarlock-state
@@ -52,6 +56,9 @@ soak: setup ## the simulator for hours: make soak MINUTES=240
 
 bench: build ## first figures against a fresh three-node cluster
 	@./bench/first_figures.sh $(BIN)
+
+compare: build ## etcd and Oarlock through etcd's API in one run
+	@./bench/compare_etcd.sh $(BIN)
 
 clean: ## remove what the build made (RocksDB will be compiled again)
 	cargo clean

@@ -3,7 +3,7 @@
 
 use super::load::{self, Kind};
 use super::report::Report;
-use super::{BenchError, Freshness, LoadArgs, Mode};
+use super::{Api, BenchError, Freshness, LoadArgs, Mode};
 use crate::output::say;
 use clap::Args;
 
@@ -54,6 +54,7 @@ fn load_args(args: &FiguresArgs, mode: Mode, clients: usize, in_flight: usize) -
     LoadArgs {
         clients,
         connections: 0,
+        api: Api::Native,
         mode,
         in_flight,
         seconds: args.seconds,

@@ -1,7 +1,7 @@
 //! The closed loop of `put`, `get` and `fill`.
 
 use super::report::Report;
-use super::{BenchError, LoadArgs, Mode, accounts, connect, stream, unary};
+use super::{Api, BenchError, LoadArgs, Mode, accounts, connect, etcd, stream, unary};
 use hdrhistogram::Histogram;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -98,6 +98,9 @@ impl Tally {
 
 /// Runs the load and reports.
 pub async fn run(kind: Kind, args: &LoadArgs, endpoints: &[String]) -> Result<Report, BenchError> {
+    if (args.api, args.mode) == (Api::Etcd, Mode::Stream) {
+        return Err(BenchError::NoStream);
+    }
     let connections = match (args.mode, args.connections) {
         (Mode::Unary, 0) => args.clients.div_ceil(16).max(endpoints.len()),
         (Mode::Stream, 0) => args.clients.min(16).max(endpoints.len()),
@@ -115,9 +118,10 @@ pub async fn run(kind: Kind, args: &LoadArgs, endpoints: &[String]) -> Result<Re
     let mut clients = tokio::task::JoinSet::new();
     for channel in channels.iter().cycle().take(args.clients) {
         let (shared, channel) = (shared.clone(), channel.clone());
-        match args.mode {
-            Mode::Unary => clients.spawn(unary::client(shared, channel)),
-            Mode::Stream => clients.spawn(stream::client(shared, channel)),
+        match (args.api, args.mode) {
+            (Api::Native, Mode::Unary) => clients.spawn(unary::client(shared, channel)),
+            (Api::Native, Mode::Stream) => clients.spawn(stream::client(shared, channel)),
+            (Api::Etcd, _) => clients.spawn(etcd::client(shared, channel)),
         };
     }
     let (before, started) = begin(&shared).await?;
@@ -168,9 +172,10 @@ async fn finish(
 
 fn title(kind: Kind, args: &LoadArgs) -> String {
     let LoadArgs { clients, in_flight, value_size, .. } = args;
-    let way = match args.mode {
-        Mode::Unary => "unary".to_owned(),
-        Mode::Stream => format!("stream, {in_flight} in flight each"),
+    let way = match (args.api, args.mode) {
+        (Api::Etcd, _) => "etcd's API".to_owned(),
+        (Api::Native, Mode::Unary) => "unary".to_owned(),
+        (Api::Native, Mode::Stream) => format!("stream, {in_flight} in flight each"),
     };
     match kind {
         Kind::Put => format!("put, {clients} clients, {way}, {value_size} B values"),

@@ -6,6 +6,7 @@
 //! `/proc` at both ends of the measured part, so that the cost per operation can be told.
 
 mod accounts;
+mod etcd;
 mod figures;
 mod hold;
 mod load;
@@ -51,6 +52,15 @@ pub enum Mode {
     Stream,
 }
 
+/// Which API the server is asked through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Api {
+    /// Oarlock's own.
+    Native,
+    /// etcd's, which etcd itself speaks too; unary calls only.
+    Etcd,
+}
+
 /// How fresh reads must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Freshness {
@@ -69,6 +79,9 @@ pub struct LoadArgs {
     /// gRPC connections that the clients share, spread over the endpoints; 0: one for 16 clients.
     #[arg(long, default_value_t = 0)]
     pub connections: usize,
+    /// Which API the server is asked through.
+    #[arg(long, value_enum, default_value_t = Api::Native)]
+    pub api: Api,
     /// How operations travel.
     #[arg(long, value_enum, default_value_t = Mode::Unary)]
     pub mode: Mode,
@@ -152,6 +165,9 @@ pub enum BenchError {
         /// Why not.
         source: std::io::Error,
     },
+    /// etcd's API has no session stream.
+    #[error("--api etcd has no session stream to measure; leave --mode stream out")]
+    NoStream,
     /// Not one operation succeeded.
     #[error("no operation succeeded in the measured time ({errors} failed; the last said: {last})")]
     NothingDone {
