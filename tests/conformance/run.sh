@@ -4,11 +4,11 @@
 #
 #   run.sh [--quick] [--only-oarlock] BIN_DIR [suite...]
 #
-# BIN_DIR has oarlockd. Suites: transcript-3.4 transcript-3.5 transcript-3.6 go rust python node jetcd
-# watch-load; all of them if none is named. --quick runs the Rust client's checks, and etcdctl against
-# the kept record of real etcd. What a suite needs is fetched and built below ~/.cache/oarlock/conformance;
-# a suite whose toolchain is missing is skipped, and the table says so. Fails if a check that holds on
-# etcd, or was not tried there, does not hold on Oarlock.
+# BIN_DIR has oarlockd. Suites: transcript-3.4 transcript-3.5 transcript-3.6 go kubernetes rust python
+# node jetcd watch-load; all of them if none is named. --quick runs the Rust client's checks, and etcdctl
+# against the kept record of real etcd. What a suite needs is fetched and built below
+# ~/.cache/oarlock/conformance; a suite whose toolchain is missing is skipped, and the table says so.
+# Fails if a check does not hold on Oarlock that holds on etcd or was not tried there.
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cache=${OARLOCK_CONFORMANCE_CACHE:-$HOME/.cache/oarlock/conformance}
@@ -26,7 +26,7 @@ OARLOCKD=$(cd "${1:?directory of oarlockd}" && pwd)/oarlockd
 shift
 suites=("$@")
 if [ ${#suites[@]} -eq 0 ]; then
-  suites=(transcript-3.4 transcript-3.5 transcript-3.6 go rust python node jetcd watch-load)
+  suites=(transcript-3.4 transcript-3.5 transcript-3.6 go kubernetes rust python node jetcd watch-load)
   [ -z "$quick" ] || suites=(rust transcript-3.6)
 fi
 results=$cache/results
@@ -40,7 +40,7 @@ stop_all() { for dir in "$scratch"/*/; do [ ! -f "$dir/kind" ] || "$here/cluster
 # The programs that a suite cannot do without.
 tools() { # suite
   case $1 in
-    transcript-* | go | watch-load) echo go ;;
+    transcript-* | go | kubernetes | watch-load) echo go ;;
     rust) echo cargo ;;
     python) echo python3 ;;
     node) echo node npm ;;
@@ -68,6 +68,7 @@ prepare() { # suite
         go_build "$here/go" transcript "$TRANSCRIPT" ;;
     go) go_build "$here/go" suite "$cache/suite" ;;
     watch-load) go_build "$here/go" watchload "$cache/watchload" ;;
+    kubernetes) "$here/kubernetes/build.sh" "$cache" ;;
     rust) (cd "$here/rust" && CARGO_TARGET_DIR=$cache/rust cargo build --locked) ;;
     python)
       { [ -x "$cache/python/bin/pip" ] || python3 -m venv "$cache/python"; } &&
@@ -96,6 +97,9 @@ run_suite() { # suite, server, directory of the running cluster
       fi ;;
     go) "$cache/suite" -endpoints "$endpoints" ;;
     watch-load) "$cache/watchload" -cluster "$3" -control "$here/cluster.sh" ;;
+    kubernetes)
+      ENDPOINTS=$endpoints "$cache/kubernetes.test" -test.v -test.timeout 15m >"$results/$1-$2.out"
+      sed -nE 's/^--- PASS: ([^ ]+).*/ok \1/p; s/^--- FAIL: ([^ ]+).*/FAIL \1/p' "$results/$1-$2.out" ;;
     rust) "$cache/rust/debug/conformance-etcd-client" "$endpoints" ;;
     python) "$cache/python/bin/python" "$here/python/suite.py" "$endpoints" ;;
     node) NODE_PATH=$cache/node/node_modules node "$here/node/suite.js" "$endpoints" ;;
@@ -106,6 +110,16 @@ run_suite() { # suite, server, directory of the running cluster
 # What real etcd printed: just now, or when the record was kept.
 reference() { # suite
   if [ "${#servers[@]}" -eq 2 ]; then echo "$results/$1-etcd.record"; else echo "$here/transcripts/etcd-${1#transcript-}.record"; fi
+}
+
+# The checks that do not hold on Oarlock, without those that did not hold on etcd either just now.
+broken() { # suite
+  failed() { [ ! -f "$1" ] || sed -nE 's/^FAIL ([^:]*).*/\1/p' "$1" | sort; }
+  if [ "${#servers[@]}" -eq 2 ]; then
+    comm -23 <(failed "$results/$1-oarlock.log") <(failed "$results/$1-etcd.log")
+  else
+    failed "$results/$1-oarlock.log"
+  fi
 }
 
 flags() { # server: what makes its log short
@@ -137,7 +151,7 @@ for suite in "${suites[@]}"; do
     "$here/cluster.sh" stop "$cluster"
     good=$(grep -c '^ok ' "$log"); bad=$(grep -c '^FAIL ' "$log")
     cells+=("$good of $((good + bad)), $((SECONDS - began)) s")
-    if [ "$server" = oarlock ] && { [ "$bad" -gt 0 ] || [ "$good" -eq 0 ]; }; then
+    if [ "$server" = oarlock ] && { [ -n "$(broken "$suite")" ] || [ "$good" -eq 0 ]; }; then
       status=1
       grep -A 12 '^FAIL ' "$log" | head -n 60
     fi
