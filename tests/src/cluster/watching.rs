@@ -28,7 +28,7 @@ impl Watching {
     /// # Errors
     /// The node does not answer, or refuses.
     pub async fn open(node: &Node) -> Result<Self, Status> {
-        Self::open_with(node, MetadataMap::new()).await
+        Self::open_at(node.client_url(), MetadataMap::new()).await
     }
 
     /// Opens a stream with this metadata.
@@ -36,7 +36,15 @@ impl Watching {
     /// # Errors
     /// The node does not answer, or refuses.
     pub async fn open_with(node: &Node, metadata: MetadataMap) -> Result<Self, Status> {
-        let endpoint = Endpoint::from_shared(node.client_url()).expect("our own URL is well-formed");
+        Self::open_at(node.client_url(), metadata).await
+    }
+
+    /// Opens a stream at this URL, with this metadata.
+    ///
+    /// # Errors
+    /// The node does not answer, or refuses.
+    pub async fn open_at(url: String, metadata: MetadataMap) -> Result<Self, Status> {
+        let endpoint = Endpoint::from_shared(url).expect("our own URL is well-formed");
         let channel = endpoint.connect().await.map_err(|error| Status::unavailable(error.to_string()))?;
         let (asking, requests) = mpsc::channel(64);
         let requests = futures::stream::unfold(requests, |mut requests| async move {
@@ -53,9 +61,20 @@ impl Watching {
     /// # Panics
     /// The stream is over.
     pub async fn ask(&self, union: RequestUnion) {
+        self.try_ask(union).await.expect("the stream is open");
+    }
+
+    /// Sends a request, unless the stream is over.
+    ///
+    /// # Errors
+    /// It is.
+    ///
+    /// # Panics
+    /// After [`finish`](Self::finish).
+    pub async fn try_ask(&self, union: RequestUnion) -> Result<(), Status> {
         let request = WatchRequest { request_union: Some(union) };
         let asking = self.asking.as_ref().expect("requests go on");
-        asking.send(request).await.expect("the stream is open");
+        asking.send(request).await.map_err(|_| Status::unavailable("the stream is over"))
     }
 
     /// Asks for a watch, and does not wait for it.
