@@ -216,6 +216,38 @@ async fn large_responses_are_split_for_those_who_ask() {
     assert_eq!((seen[0].1, seen[1].1), (false, true), "only who asks gets parts");
 }
 
+/// What it does not take waits in history, not in memory.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_does_not_read_delays_nobody_and_misses_nothing() {
+    let cluster = Cluster::start(1, &[]).await;
+    let node = &cluster.nodes[0];
+    let mut slow = Watching::open(node).await.expect("it opens");
+    let mut quick = Watching::open(node).await.expect("it opens");
+    slow.created(span("k", "l")).await;
+    quick.created(span("k", "l")).await;
+    let value = vec![b'v'; 512 * 1024];
+    for number in 0..100 {
+        let written = put(node, &format!("k{number}"), &value).await;
+        let event = &quick.events(1).await[0];
+        assert_eq!(told(event), format!("put k{number}@{written}"));
+    }
+    // Its cancellation waits behind what it did not take.
+    slow.cancel(0).await;
+    let mut events = Vec::new();
+    while let response = slow.next().await
+        && !response.canceled
+    {
+        events.extend(response.events.iter().map(told));
+    }
+    let all: Vec<_> = (0..100).map(|number| format!("put k{number}@{}", number + 2)).collect();
+    assert_eq!(events, all[..events.len()], "in order, without a gap, as far as it came");
+    assert!(events.len() < 100, "51 MB do not wait in memory");
+    let next = events.len() as i64 + 2;
+    slow.created(WatchCreateRequest { start_revision: next, ..span("k", "l") }).await;
+    let rest: Vec<_> = slow.events(100 - events.len()).await.iter().map(told).collect();
+    assert_eq!(rest, all[events.len()..]);
+}
+
 /// A member that lost its quorum knows no leader after a while.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_requires_a_leader_is_told_when_there_is_none() {

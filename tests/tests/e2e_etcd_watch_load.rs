@@ -241,6 +241,9 @@ async fn a_thousand_watches_see_the_history_as_it_is() {
             events += watcher.seen.len();
         }
     }
+    let mut late = Watching::open(&cluster.nodes[0]).await.expect("it opens");
+    late.created(WatchCreateRequest { key: "k/".into(), start_revision: 1, ..Default::default() }).await;
+    assert!(late.next().await.compact_revision > KEPT, "history was compacted all the while");
     println!("{} writes acknowledged, {events} events, {skipped} times overtaken", acknowledged.len());
     assert!(acknowledged.len() > 100, "{} writes are no load", acknowledged.len());
 }
