@@ -6,6 +6,7 @@
 use crate::auth::{AuthAnswer, AuthError, AuthOp, AuthQuery, Caller};
 use crate::event::Event;
 use crate::ids::{Index, NodeId, ProposalId, RequestId, Revision, SessionId, Term};
+use crate::object::{ObjectOp, ObjectQuery, ObjectReply};
 use crate::tree::{TreeOp, TreeReply};
 use bytes::Bytes;
 use std::fmt;
@@ -66,7 +67,8 @@ pub struct IdempotencyKey {
 }
 
 /// "Only if this token is still current." For a key the token is its create revision: it stays
-/// while the holder's key exists and is never given out again.
+/// while the holder's key exists and is never given out again. For a lock and an election it is the
+/// revision of the grant: it stays while the hold lasts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Guard {
     /// What the token was granted for.
@@ -82,6 +84,10 @@ pub enum TokenScope {
     Key(Bytes),
     /// A znode, by path.
     Node(Bytes),
+    /// A lock that somebody holds, by name.
+    Lock(Bytes),
+    /// The lead of an election, by name.
+    Election(Bytes),
 }
 
 impl fmt::Display for TokenScope {
@@ -89,12 +95,14 @@ impl fmt::Display for TokenScope {
         match self {
             Self::Key(key) => write!(f, "key {}", shown(key)),
             Self::Node(path) => write!(f, "znode {}", shown(path)),
+            Self::Lock(name) => write!(f, "lock {}", shown(name)),
+            Self::Election(name) => write!(f, "election {}", shown(name)),
         }
     }
 }
 
 /// A key in quotes, for messages to people; a long one is cut, as messages travel in headers.
-fn shown(key: &[u8]) -> String {
+pub(crate) fn shown(key: &[u8]) -> String {
     const SHOWN_BYTES_MAX: usize = 100;
     match key.get(..SHOWN_BYTES_MAX) {
         None => format!("{:?}", String::from_utf8_lossy(key)),
@@ -109,6 +117,8 @@ pub enum Command {
     Txn(Txn),
     /// An operation of the znode tree.
     Tree(TreeOp),
+    /// An operation of locks and elections.
+    Object(ObjectOp),
     /// Forget the history up to and including this revision.
     Compact {
         /// Must be above the last compaction and not above the current revision.
@@ -252,6 +262,18 @@ pub enum KeyRange {
         /// First key beyond; `None` for no end.
         end: Option<Bytes>,
     },
+}
+
+impl KeyRange {
+    /// The keys that begin with a prefix; all keys for an empty one.
+    pub fn prefix(prefix: &[u8]) -> Self {
+        let end = prefix.iter().rposition(|byte| *byte != 0xff).map(|last| {
+            let mut end = prefix[..=last].to_vec();
+            end[last] += 1;
+            Bytes::from(end)
+        });
+        Self::Span { start: Bytes::copy_from_slice(prefix), end }
+    }
 }
 
 /// One operation inside a transaction.
@@ -486,6 +508,8 @@ pub enum ReplyBody {
     Txn(TxnReply),
     /// A tree operation's results.
     Tree(TreeReply),
+    /// What an operation of locks and elections came to.
+    Object(ObjectReply),
     /// A session began.
     SessionOpened {
         /// Its id.
@@ -657,6 +681,9 @@ pub enum Rejection {
     /// Authentication says no.
     #[error(transparent)]
     Auth(#[from] AuthError),
+    /// An operation of locks and elections was refused.
+    #[error("{0}")]
+    Object(#[from] crate::object::ObjectError),
     /// The member does not exist.
     #[error("member {node} does not exist")]
     MemberNotFound {
@@ -724,6 +751,8 @@ pub enum Query {
     ReadTxn(Txn),
     /// Znodes.
     Tree(crate::tree::TreeQuery),
+    /// Locks and elections.
+    Object(ObjectQuery),
     /// One session, with what hangs off it.
     Session {
         /// The session.
@@ -795,6 +824,8 @@ pub enum Answer {
     Txn(TxnReply),
     /// Znodes.
     Tree(TreeReply),
+    /// Locks and elections.
+    Object(ObjectReply),
     /// A session.
     Session(SessionInfo),
     /// Sessions.
@@ -844,6 +875,6 @@ pub struct SessionInfo {
     pub acked_up_to: u64,
     /// Highest write sequence ever executed.
     pub last_sequence: u64,
-    /// Keys and znodes that go with it, when asked for.
+    /// Keys and znodes that go with it, and objects in which it has a place, when asked for.
     pub attached: Vec<(crate::event::Keyspace, Bytes)>,
 }

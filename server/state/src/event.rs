@@ -1,9 +1,10 @@
 //! What watchers may learn. Derived from one apply, never announced from inside it.
 
 use crate::ids::{Revision, SessionId};
+use crate::object::ObjectEvent;
 use bytes::Bytes;
 
-/// One change of one key or znode. All events of one transaction share its revision and are
+/// One change of one key, znode or object. All events of one transaction share its revision and are
 /// numbered by `sub` from 0 in the order in which the transaction made them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
@@ -13,7 +14,7 @@ pub struct Event {
     pub revision: Revision,
     /// Position within the transaction.
     pub sub: u32,
-    /// The key, or the znode's path.
+    /// The key, the znode's path, or the object's name.
     pub key: Bytes,
     /// Put or delete, with the record as it was left.
     pub kind: EventKind,
@@ -26,13 +27,15 @@ pub struct Event {
     pub previous: Option<(Revision, u32)>,
 }
 
-/// The two flat divisions of the data that can be watched.
+/// The flat divisions of the data that can be watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Keyspace {
     /// Flat keys.
     Kv,
     /// Znodes.
     Tree,
+    /// Locks and elections.
+    Object,
 }
 
 /// What happened to the key.
@@ -54,6 +57,8 @@ pub enum EventKind {
     Delete,
     /// A znode's children changed (created, removed); the event's key is the parent. Tree only.
     Children,
+    /// Something happened to a lock or an election. Object only.
+    Object(ObjectEvent),
 }
 
 /// Why a change happened. The numbers are part of the history format.

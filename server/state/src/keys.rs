@@ -11,7 +11,9 @@
 //! | `i` Idle | as `tree` lays it out: container and TTL znodes | empty | yes |
 //! | `s` Sessions | session u64 | session | yes |
 //! | `a` Attached | session u64, keyspace byte, the key or path | empty | yes |
-//! | `o` Objects | locks, elections, semaphores, pools | object | yes |
+//! | `o` Objects | as `object` lays it out: locks and elections, by name | object | yes |
+//! | | as `object` lays it out: holders, queues, withheld holds, seats | place, seat | yes |
+//! | | as `object` lays it out: time in ms u64, ticket u64, name | empty | yes |
 //! | `d` Dedup | `w`, session u64 | window: acknowledged, highest, end | yes |
 //! | | `o`, session u64, sequence u64 | outcome | yes |
 //! | | `i`, idempotency key | time of forgetting, outcome | yes |
@@ -240,10 +242,11 @@ const fn keyspace_byte(keyspace: Keyspace) -> u8 {
     match keyspace {
         Keyspace::Kv => b'k',
         Keyspace::Tree => b't',
+        Keyspace::Object => b'o',
     }
 }
 
-/// A key or znode attached to a session.
+/// A key, znode or object attached to a session.
 pub fn attached(session: SessionId, keyspace: Keyspace, key: &[u8]) -> Bytes {
     Space::Attached.key(&[&session.get().to_be_bytes(), &[keyspace_byte(keyspace)], key])
 }
@@ -262,6 +265,7 @@ pub fn parse_attached(key: &[u8]) -> Option<(SessionId, Keyspace, Bytes)> {
     let keyspace = match byte {
         b'k' => Keyspace::Kv,
         b't' => Keyspace::Tree,
+        b'o' => Keyspace::Object,
         _ => return None,
     };
     Some((SessionId(u64::from_be_bytes(*number)), keyspace, Bytes::copy_from_slice(key)))
@@ -401,6 +405,8 @@ mod tests {
         assert_eq!(key, b"a\0\0\0\0\0\0\x01\x02kkey".as_slice());
         let node = attached(session, Keyspace::Tree, b"/n");
         assert_eq!(node, b"a\0\0\0\0\0\0\x01\x02t/n".as_slice());
+        let lock = attached(session, Keyspace::Object, b"l");
+        assert_eq!(lock, b"a\0\0\0\0\0\0\x01\x02ol".as_slice());
         assert_eq!(window(session), b"dw\0\0\0\0\0\0\x01\x02".as_slice());
         let write = outcome(session, 3);
         assert_eq!(write, b"do\0\0\0\0\0\0\x01\x02\0\0\0\0\0\0\0\x03".as_slice());

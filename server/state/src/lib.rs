@@ -31,6 +31,7 @@ pub mod ids;
 pub mod keys;
 pub mod limits;
 pub mod machine;
+pub mod object;
 #[cfg(feature = "plant")]
 pub mod plant;
 pub mod tree;

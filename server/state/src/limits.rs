@@ -59,9 +59,32 @@ pub const DIGESTS_KEPT: usize = 16;
 /// How far the revision jumps when a saved state founds a new cluster: more than the old cluster can
 /// have gone on since.
 pub const REVISION_JUMP: u64 = 1_000_000_000;
+/// Bytes in the name of a coordination object.
+pub const OBJECT_NAME_BYTES_MAX: usize = 1024;
+/// Bytes of metadata that a hold or a candidate carries.
+pub const METADATA_BYTES_MAX: usize = 4096;
+/// Bytes in each text of a request for revocation.
+pub const OBJECT_TEXT_BYTES_MAX: usize = 1024;
+/// Locks acquired at once.
+pub const ACQUIRE_PARTS_MAX: usize = 64;
+/// Holders of one object; more wait. A read/write lock's capacity, so part of the state's format.
+pub const HOLDERS_MAX: u64 = 4096;
+/// Claims that wait for one object; more are refused.
+pub const WAITERS_MAX: u64 = 16 * 1024;
+/// Largest capacity of a semaphore.
+pub const CAPACITY_MAX: u64 = u32::MAX as u64;
+/// Longest lock-delay, in milliseconds: an hour.
+pub const LOCK_DELAY_MS_MAX: u64 = 60 * 60 * 1000;
+/// Withheld holds that one entry lets go, so that no entry is slow.
+pub const ELAPSED_PER_ENTRY_MAX: usize = 256;
+/// Edges of a wait-for graph in one answer.
+pub const WAITS_MAX: usize = 10_000;
 
 const _: () = assert!(VALUE_BYTES_MAX + KEY_BYTES_MAX + ACL_BYTES_MAX < PROPOSAL_BYTES_MAX);
 const _: () = assert!(AUTH_NAME_BYTES_MAX <= PRINCIPAL_BYTES_MAX);
 // Deadlines are kept in microseconds, and nine eighths of a timeout are added to the time since start.
 const _: () = assert!(SESSION_TIMEOUT_MS_MAX < i64::MAX as u64 / 4_000);
 const _: () = assert!(SESSION_TIMEOUT_MS_MIN < SESSION_TIMEOUT_MS_MAX);
+const _: () =
+    assert!(ACQUIRE_PARTS_MAX * (OBJECT_NAME_BYTES_MAX + 64) + METADATA_BYTES_MAX < PROPOSAL_BYTES_MAX);
+const _: () = assert!(OBJECT_NAME_BYTES_MAX < KEY_BYTES_MAX && HOLDERS_MAX < CAPACITY_MAX);

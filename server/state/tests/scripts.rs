@@ -2,7 +2,7 @@
 //! the revision and results, then session changes and events. Regenerate with
 //! `UPDATE_GOLDENFILES=1`, then read the difference and believe it.
 //!
-//! Beside the [operations of kv](script::ops) there are:
+//! Beside the [operations of kv](script::ops) and [of locks and elections](script::objects) there are:
 //!
 //! ```text
 //! open [ID] [timeout=MS] [principal=NAME]   close ID   touch ID…   expire ID@LAST_TOUCH…
@@ -19,7 +19,8 @@
 //! Users and roles: [`script::auth`]. Any line takes `as=USER[@PROVEN_AT]` or `as=nobody`; without it
 //! the server itself asks, which may do everything.
 //!
-//! Any proposal takes `by=ID/SEQ/ACKED`, `once=NAME/MS`, `guard=KEY@REV` and `guard=node:PATH@REV`.
+//! Any proposal takes `by=ID/SEQ/ACKED`, `once=NAME/MS`, and guards: `guard=KEY@REV`,
+//! `guard=node:PATH@REV`, `guard=lock:NAME@REV`, `guard=election:NAME@REV`.
 
 mod script;
 
@@ -32,7 +33,7 @@ use oarlock_state::{
 };
 use script::words::{Fault, Words};
 use script::world::{Replica, World};
-use script::{auth, ops, show};
+use script::{auth, objects, ops, show};
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -89,6 +90,9 @@ impl Story {
     fn command(&self, verb: &str, words: &mut Words) -> Result<Option<Command>, Fault> {
         if verb == "txn" {
             return Ok(Some(Command::Txn(ops::txn(words)?)));
+        }
+        if let Some(op) = objects::op(verb, words)? {
+            return Ok(Some(Command::Object(op)));
         }
         if ops::is_op(verb) {
             let then = vec![ops::op(verb, words)?];
@@ -330,6 +334,9 @@ fn open(words: &mut Words) -> Result<Command, Fault> {
 
 /// What is asked outside of the log.
 fn question(verb: &str, words: &mut Words) -> Result<Option<Query>, Fault> {
+    if let Some(query) = objects::question(verb, words)? {
+        return Ok(Some(Query::Object(query)));
+    }
     Ok(Some(match verb {
         "read" if words.is("txn") => Query::ReadTxn(ops::txn(words)?),
         "read" => Query::Range(ops::get(words)?),
@@ -378,9 +385,11 @@ fn caller(word: &str) -> Result<Caller, Fault> {
 
 fn guard(word: &str) -> Result<Guard, Fault> {
     let (name, token) = pair(word, "@")?;
-    let scope = match name.strip_prefix("node:") {
-        Some(path) => TokenScope::Node(path.to_owned().into()),
-        None => TokenScope::Key(name.to_owned().into()),
+    let scope = match name.split_once(':') {
+        Some(("node", path)) => TokenScope::Node(path.to_owned().into()),
+        Some(("lock", name)) => TokenScope::Lock(name.to_owned().into()),
+        Some(("election", name)) => TokenScope::Election(name.to_owned().into()),
+        Some(_) | None => TokenScope::Key(name.to_owned().into()),
     };
     Ok(Guard { scope, token: Revision(token.parse()?) })
 }
@@ -449,6 +458,11 @@ fn compaction() {
 #[test]
 fn guards() {
     run_all("guards");
+}
+
+#[test]
+fn objects() {
+    run_all("objects");
 }
 
 #[test]

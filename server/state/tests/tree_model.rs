@@ -84,6 +84,7 @@ impl Pair {
                     EventKind::Put { value, .. } => Happened::Put(value.clone()),
                     EventKind::Delete => Happened::Deleted,
                     EventKind::Children => Happened::Children,
+                    EventKind::Object(event) => panic!("{event:?} in the tree"),
                 };
                 (event.key.clone(), happened)
             })

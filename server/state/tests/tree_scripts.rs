@@ -161,7 +161,9 @@ fn body(outcome: &oarlock_state::Outcome) -> String {
                 ReplyBody::SessionOpened { session, .. } => format!("session {session}"),
                 ReplyBody::Expired { ended } => format!("ended {ended:?}"),
                 ReplyBody::Done => "done".into(),
-                ReplyBody::Txn(_) | ReplyBody::Members(_) => format!("{:?}", reply.body),
+                ReplyBody::Txn(_) | ReplyBody::Object(_) | ReplyBody::Members(_) => {
+                    format!("{:?}", reply.body)
+                }
             };
             format!("at {}{repeated}: {body}", reply.revision)
         }

@@ -9,8 +9,12 @@
 //! | attach a key to a session, end a session | writing, on every key attached to it |
 //! | look at a session | reading, on every key attached to it; its owner may without the keys |
 //! | write under a session's numbers, ask for their outcomes | to own the session |
+//! | acquire, release, hand over a lock or a lead | writing, on a key of its name; to own the session |
+//! | ask a holder to let go | writing, on a key of the object's name |
+//! | look at an object, name its token as a guard, watch it | reading, on a key of its name |
+//! | see who waits for whom | reading, on all keys |
 //! | open a session, keep it alive, list members | to be a user |
-//! | everything else: znodes, compaction, members, users and roles | the role `root` |
+//! | everything else: znodes, taking holds away, compaction, members, users and roles | the role `root` |
 //!
 //! Transactions are checked whatever branch will run, and nested ones with them. While
 //! authentication is off nothing is checked and nothing read.
@@ -27,6 +31,7 @@ use crate::command::{
 use crate::event::Keyspace;
 use crate::ids::SessionId;
 use crate::machine::{dedup, session};
+use crate::object::{Acquire, Claim, ObjectOp, ObjectQuery};
 use crate::view::View;
 use bytes::Bytes;
 use std::cell::OnceCell;
@@ -89,6 +94,7 @@ impl<'v> Access<'v> {
             Command::Txn(txn) => self.txn(txn),
             Command::OpenSession(_) => Ok(()),
             Command::CloseSession { session } => self.writes_attached(*session),
+            Command::Object(op) => self.object(op),
             Command::Tree(_)
             | Command::Compact { .. }
             | Command::TouchSessions { .. }
@@ -118,6 +124,7 @@ impl<'v> Access<'v> {
             | Query::Members
             | Query::Conditions => Ok(()),
             Query::CheckToken(guard) => self.guard(guard),
+            Query::Object(query) => self.object_query(query),
             Query::Auth(AuthQuery::Status) => Ok(()),
             Query::Auth(AuthQuery::User { name }) if name == limited.name => Ok(()),
             Query::Auth(AuthQuery::Role { name }) if limited.user.roles.contains(name) => Ok(()),
@@ -130,7 +137,7 @@ impl<'v> Access<'v> {
     /// Whether something else may be done.
     pub(crate) fn need(&self, need: Need<'_>) -> Verdict {
         match need {
-            Need::Watch(Keyspace::Kv, range) => self.reads(range),
+            Need::Watch(Keyspace::Kv | Keyspace::Object, range) => self.reads(range),
             Need::Watch(Keyspace::Tree, _) | Need::Administration => self.administers(),
         }
     }
@@ -170,6 +177,41 @@ impl<'v> Access<'v> {
         match &guard.scope {
             TokenScope::Key(key) => self.reads(&KeyRange::Key(key.clone())),
             TokenScope::Node(_) => self.administers(),
+            TokenScope::Lock(name) | TokenScope::Election(name) => self.reads(&KeyRange::Key(name.clone())),
+        }
+    }
+
+    fn object(&self, op: &ObjectOp) -> Verdict {
+        match op {
+            ObjectOp::Acquire(Acquire { parts, claim, .. }) => {
+                parts.iter().try_for_each(|part| self.claims(&part.name, *claim))
+            }
+            ObjectOp::Release { holds } => {
+                holds.iter().try_for_each(|held| self.claims(&held.name, held.claim))
+            }
+            ObjectOp::Cancel { name, claim } => self.claims(name, *claim),
+            ObjectOp::Downgrade(held)
+            | ObjectOp::Upgrade(held)
+            | ObjectOp::SetLockDelay { held, .. }
+            | ObjectOp::Proclaim { held, .. }
+            | ObjectOp::Handoff { held, .. } => self.claims(&held.name, held.claim),
+            ObjectOp::RequestRevocation { name, .. } => self.writes(&KeyRange::Key(name.clone())),
+            ObjectOp::Revoke { .. } | ObjectOp::Elapse => self.administers(),
+        }
+    }
+
+    fn claims(&self, name: &Bytes, claim: Claim) -> Verdict {
+        self.writes(&KeyRange::Key(name.clone()))?;
+        self.owns(claim.session)
+    }
+
+    fn object_query(&self, query: &ObjectQuery) -> Verdict {
+        match query {
+            ObjectQuery::Describe { name, .. } => self.reads(&KeyRange::Key(name.clone())),
+            ObjectQuery::List { prefix, .. } => self.reads(&KeyRange::prefix(prefix)),
+            ObjectQuery::OfSession { session } => self.sees(*session, true),
+            ObjectQuery::Why { .. } => self.reads(&KeyRange::prefix(b"")),
+            ObjectQuery::NextDue => self.administers(),
         }
     }
 
@@ -203,7 +245,7 @@ impl<'v> Access<'v> {
             return Ok(());
         }
         session::each_attached(self.view, session, &mut |keyspace, key| match keyspace {
-            Keyspace::Kv => self.may(kind, &KeyRange::Key(key)),
+            Keyspace::Kv | Keyspace::Object => self.may(kind, &KeyRange::Key(key)),
             Keyspace::Tree => permitted(self.is_owner(session)),
         })
     }

@@ -3,6 +3,7 @@
 use crate::command::{Guard, Rejection, TokenScope};
 use crate::limits::GUARDS_MAX;
 use crate::machine::{form, kv};
+use crate::object::{self, Scope};
 use crate::tree;
 use crate::view::View;
 
@@ -19,11 +20,13 @@ pub(super) fn all(view: &dyn View, guards: &[Guard]) -> Result<(), Rejection> {
     }
 }
 
-/// Whether the token is the revision that created what it speaks of.
+/// Whether the token is the revision that created what it speaks of, or that granted it.
 pub(super) fn is_current(view: &dyn View, guard: &Guard) -> bool {
     let created = match &guard.scope {
         TokenScope::Key(key) => kv::get(view, key).map(|record| record.create_revision),
         TokenScope::Node(path) => tree::token(view, path),
+        TokenScope::Lock(name) => return object::is_current(view, Scope::Lock, name, guard.token),
+        TokenScope::Election(name) => return object::is_current(view, Scope::Election, name, guard.token),
     };
     created == Some(guard.token)
 }

@@ -6,6 +6,7 @@ use crate::event::{Cause, Event, EventKind, Keyspace};
 use crate::ids::{Revision, SessionId};
 use crate::keys;
 use crate::machine::counters::Counters;
+use crate::object;
 use crate::view::View;
 use bytes::Bytes;
 use std::ops::ControlFlow;
@@ -14,6 +15,7 @@ const FORMAT: u8 = 1;
 const PUT: u8 = 0;
 const DELETE: u8 = 1;
 const CHILDREN: u8 = 2;
+const OBJECT: u8 = 3;
 
 /// The record of an event. Revision and position are its key.
 pub(super) fn encode(event: &Event) -> Bytes {
@@ -26,12 +28,14 @@ pub(super) fn encode(event: &Event) -> Bytes {
         }
         EventKind::Delete => (DELETE, [0; 3], None),
         EventKind::Children => (CHILDREN, [0; 3], None),
+        EventKind::Object(_) => (OBJECT, [0; 3], None),
     };
     let left_bytes = value.map_or(0, |value| value.len() + numbers_bytes(&left));
     let mut writer = Writer::new(FORMAT, 3 + numbers_bytes(&numbers) + event.key.len() + left_bytes);
     writer.byte(match event.keyspace {
         Keyspace::Kv => 0,
         Keyspace::Tree => 1,
+        Keyspace::Object => 2,
     });
     writer.byte(event.cause as u8);
     numbers.into_iter().for_each(|number| writer.number(number));
@@ -40,6 +44,9 @@ pub(super) fn encode(event: &Event) -> Bytes {
     if let Some(value) = value {
         left.into_iter().for_each(|number| writer.number(number));
         writer.raw(value);
+    }
+    if let EventKind::Object(event) = &event.kind {
+        object::write_event(&mut writer, event);
     }
     writer.finish()
 }
@@ -54,6 +61,7 @@ pub(super) fn decode(revision: Revision, sub: u32, record: &Bytes) -> Event {
     let keyspace = match reader.byte() {
         0 => Keyspace::Kv,
         1 => Keyspace::Tree,
+        2 => Keyspace::Object,
         _ => reader.complain("unknown keyspace"),
     };
     let Some(cause) = Cause::from_number(reader.byte()) else { reader.complain("unknown cause") };
@@ -69,6 +77,7 @@ pub(super) fn decode(revision: Revision, sub: u32, record: &Bytes) -> Event {
         },
         DELETE => EventKind::Delete,
         CHILDREN => EventKind::Children,
+        OBJECT => EventKind::Object(object::read_event(&mut reader)),
         _ => reader.complain("unknown kind"),
     };
     reader.end();
@@ -115,7 +124,7 @@ pub(super) fn key_value(event: Event) -> Option<KeyValue> {
             version,
             owner,
         }),
-        EventKind::Delete | EventKind::Children => None,
+        EventKind::Delete | EventKind::Children | EventKind::Object(_) => None,
     }
 }
 
@@ -198,7 +207,10 @@ mod tests {
         let delete = event(EventKind::Delete, None);
         assert_eq!(encode(&delete), b"\x01\0\x01\x07\0\0\x03key\x01".as_slice());
         let children = Event { keyspace: Keyspace::Tree, ..event(EventKind::Children, None) };
-        for event in [put, delete, children] {
+        let vacant = EventKind::Object(object::ObjectEvent::Vacant);
+        let vacant = Event { keyspace: Keyspace::Object, ..self::event(vacant, None) };
+        assert_eq!(encode(&vacant), b"\x01\x02\x01\x07\0\0\x03key\x03\x08".as_slice());
+        for event in [put, delete, children, vacant] {
             assert_eq!(decode(event.revision, event.sub, &encode(&event)), event);
         }
         assert_eq!(encode_version(300, true), [1, 1, 0xac, 2].as_slice());

@@ -10,6 +10,7 @@ use crate::command::{
 };
 use crate::ids::{Index, NodeId, Revision, SessionId};
 use crate::limits::{OUTCOME_BYTES_MAX, OUTCOME_KEY_BYTES_MAX};
+use crate::object;
 use crate::tree;
 use bytes::Bytes;
 
@@ -63,6 +64,10 @@ fn write_body(writer: &mut Writer, body: &ReplyBody) {
             writer.byte(2);
             tree::write_reply(writer, &tree::remembered(reply, OUTCOME_BYTES_MAX));
         }
+        ReplyBody::Object(reply) => {
+            writer.byte(16);
+            object::write_reply(writer, reply);
+        }
         ReplyBody::SessionOpened { session, timeout_ms } => {
             writer.byte(3);
             writer.number(session.get());
@@ -88,6 +93,7 @@ fn read_body(reader: &mut Reader<'_>) -> ReplyBody {
             let ended = (0..reader.number()).map(|_| SessionId(reader.number())).collect();
             ReplyBody::Expired { ended }
         }
+        16 => ReplyBody::Object(object::read_reply(reader)),
         _ => reader.complain("unknown reply"),
     }
 }
@@ -235,17 +241,23 @@ fn write_rejection(writer: &mut Writer, rejection: &Rejection) {
         }
         Rejection::Fenced { scope, token } => {
             writer.byte(12);
-            let (is_node, key) = match scope {
-                TokenScope::Key(key) => (false, key),
-                TokenScope::Node(path) => (true, path),
+            let (number, key) = match scope {
+                TokenScope::Key(key) => (0, key),
+                TokenScope::Node(path) => (1, path),
+                TokenScope::Lock(name) => (2, name),
+                TokenScope::Election(name) => (3, name),
             };
-            writer.flag(is_node);
+            writer.byte(number);
             write_key(writer, key);
             writer.number(token.get());
         }
         Rejection::Tree(error) => {
             writer.byte(13);
             tree::write_error(writer, error);
+        }
+        Rejection::Object(error) => {
+            writer.byte(32);
+            object::write_error(writer, error);
         }
         Rejection::MemberNotFound { node } => write_pair(writer, 14, node.get(), 0),
         Rejection::MembershipRefused { obstacle, reason } => {
@@ -281,10 +293,17 @@ fn read_rejection(reader: &mut Reader<'_>) -> Rejection {
         4 => Rejection::KeyExists { key: reader.bytes() },
         5 => Rejection::BadValue { key: reader.bytes(), reason: known_text(reader) },
         12 => {
-            let scope = if reader.flag() { TokenScope::Node } else { TokenScope::Key };
+            let scope = match reader.byte() {
+                0 => TokenScope::Key,
+                1 => TokenScope::Node,
+                2 => TokenScope::Lock,
+                3 => TokenScope::Election,
+                _ => reader.complain("unknown scope of a token"),
+            };
             Rejection::Fenced { scope: scope(reader.bytes()), token: Revision(reader.number()) }
         }
         13 => Rejection::Tree(tree::read_error(reader)),
+        32 => Rejection::Object(object::read_error(reader)),
         15 => Rejection::MembershipRefused { obstacle: Obstacle::Other, reason: reader.text() },
         16 => Rejection::MembershipRefused {
             obstacle: Obstacle::from_number(reader.byte().into()),
@@ -387,6 +406,7 @@ mod tests {
         round_trip(reply(ReplyBody::SessionOpened { session: SessionId(1), timeout_ms: 2 }));
         round_trip(reply(ReplyBody::Expired { ended: vec![SessionId(1), SessionId(2)] }));
         round_trip(reply(ReplyBody::Tree(tree::TreeReply::Deleted)));
+        round_trip(reply(ReplyBody::Object(object::ObjectReply::Granted { token: Revision(300) })));
     }
 
     #[test]
@@ -416,6 +436,9 @@ mod tests {
             Rejection::WindowFull { sequence: 3, window_end: 4 },
             Rejection::Fenced { scope: TokenScope::Key(key()), token: asked },
             Rejection::Fenced { scope: TokenScope::Node(key()), token: asked },
+            Rejection::Fenced { scope: TokenScope::Lock(key()), token: asked },
+            Rejection::Fenced { scope: TokenScope::Election(key()), token: asked },
+            Rejection::Object(object::ObjectError::Busy { name: key() }),
             Rejection::Tree(TreeError::NoNode { path: key() }),
             Rejection::MemberNotFound { node },
             Rejection::MembershipRefused { obstacle: Obstacle::NotNow, reason: "why".to_owned() },

@@ -6,6 +6,7 @@ use crate::limits::RANGE_BYTES_MAX;
 use crate::machine::counters::Counters;
 use crate::machine::range::{self, Readable};
 use crate::machine::{conditions, dedup, form, guard, history, membership, session, txn};
+use crate::object;
 use crate::tree;
 use crate::view::View;
 
@@ -21,6 +22,7 @@ pub(super) fn read(
         Query::Range(query) => Ok(Answer::Range(read_range(view, readable, query)?)),
         Query::ReadTxn(txn) => Ok(Answer::Txn(txn::read(view, readable, txn)?)),
         Query::Tree(query) => Ok(Answer::Tree(tree::read(view, query)?)),
+        Query::Object(query) => Ok(Answer::Object(object::read(view, query)?)),
         Query::Session { session, want_attached } => session::query(view, *session, *want_attached),
         Query::Sessions { after, limit } => Ok(session::list(view, *after, *limit)),
         Query::Outcome { request } => Ok(dedup::query(view, counters.stamp_ms, owner, request)),

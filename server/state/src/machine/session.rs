@@ -14,6 +14,7 @@ use crate::limits::{
 };
 use crate::machine::scratch::Scratch;
 use crate::machine::{SessionChange, dedup, form, kv};
+use crate::object;
 use crate::tree;
 use crate::view::View;
 use bytes::Bytes;
@@ -183,6 +184,8 @@ pub(super) fn end(work: &mut Scratch<'_>, session: SessionId, cause: Cause) {
     for path in attached(work, session, Keyspace::Tree, usize::MAX).keys {
         tree::remove_ephemeral(work, &path);
     }
+    let objects = attached(work, session, Keyspace::Object, usize::MAX).keys;
+    object::end_session(work, session, &objects, cause);
     let principal = principal(work, session).unwrap_or_default();
     work.delete(keys::session(session));
     dedup::session_ended(work, session, principal);
@@ -250,7 +253,7 @@ pub(super) fn query(view: &dyn View, session: SessionId, want_attached: bool) ->
     let mut info = info(view, session, record);
     if want_attached {
         let mut budget = RANGE_BYTES_MAX as usize;
-        for keyspace in [Keyspace::Kv, Keyspace::Tree] {
+        for keyspace in [Keyspace::Kv, Keyspace::Tree, Keyspace::Object] {
             let found = attached(view, session, keyspace, budget);
             budget = budget.saturating_sub(found.bytes);
             info.attached.extend(found.keys.into_iter().map(|key| (keyspace, key)));

@@ -1,5 +1,6 @@
 //! Answers in words.
 
+use super::objects;
 use bytes::Bytes;
 use oarlock_state::command::{
     Answer, KeyValue, Member, OpResult, Outcome, RangeReply, ReplyBody, SessionInfo, TxnReply,
@@ -63,6 +64,7 @@ fn body(body: &ReplyBody) -> String {
         ReplyBody::Done => String::new(),
         ReplyBody::Txn(reply) => txn(reply),
         ReplyBody::Tree(reply) => format!(" {reply:?}"),
+        ReplyBody::Object(reply) => format!(" {}", objects::reply(reply)),
         ReplyBody::SessionOpened { session, timeout_ms } => {
             format!(" session {session} timeout={timeout_ms}ms")
         }
@@ -135,6 +137,7 @@ pub fn event(event: &Event) -> String {
         }
         EventKind::Delete => format!("delete {key}"),
         EventKind::Children => format!("children {key}"),
+        EventKind::Object(event) => objects::event(&key, event),
     };
     let by = if event.session.get() == 0 { String::new() } else { format!(" by {}", event.session) };
     let over = event.previous.map_or(String::new(), |at| format!(", over {}", position(at)));
@@ -176,6 +179,7 @@ fn session(info: &SessionInfo) -> String {
         .map(|(keyspace, key)| match keyspace {
             Keyspace::Kv => bytes(key),
             Keyspace::Tree => format!("node:{}", bytes(key)),
+            Keyspace::Object => format!("object:{}", bytes(key)),
         })
         .collect();
     format!(
@@ -197,6 +201,7 @@ pub fn answer(answer: &Answer) -> String {
         Answer::Range(reply) => range(reply),
         Answer::Txn(reply) => txn(reply).trim_start().to_owned(),
         Answer::Tree(reply) => format!("{reply:?}"),
+        Answer::Object(reply) => objects::reply(reply),
         Answer::Session(info) => session(info),
         Answer::Sessions { sessions, more } => {
             let sessions: String = sessions.iter().map(|info| format!("\n  {}", session(info))).collect();

@@ -244,6 +244,7 @@ pub fn event(event: &Event) -> String {
         }
         EventKind::Delete => "delete".into(),
         EventKind::Children => "children".into(),
+        EventKind::Object(event) => format!("{event:?}"),
     };
     let previous = match event.previous {
         Some((revision, sub)) => format!(" previous={revision}.{sub}"),
