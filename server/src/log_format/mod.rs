@@ -21,6 +21,7 @@ mod auth;
 mod command;
 mod kv;
 mod member;
+mod object;
 mod proposal;
 #[cfg(test)]
 mod samples;

@@ -80,6 +80,8 @@ fn guard_to_proto(guard: &Guard) -> pb::Guard {
     let scope = match &guard.scope {
         TokenScope::Key(key) => pb::guard::Scope::Key(key.clone()),
         TokenScope::Node(path) => pb::guard::Scope::NodePath(path.clone()),
+        TokenScope::Lock(name) => pb::guard::Scope::Lock(name.clone()),
+        TokenScope::Election(name) => pb::guard::Scope::Election(name.clone()),
     };
     pb::Guard { scope: Some(scope), token: guard.token.get() }
 }
@@ -88,6 +90,8 @@ fn guard_from_proto(guard: pb::Guard) -> FormatResult<Guard> {
     let scope = match required(guard.scope, "a guard's scope")? {
         pb::guard::Scope::Key(key) => TokenScope::Key(key),
         pb::guard::Scope::NodePath(path) => TokenScope::Node(path),
+        pb::guard::Scope::Lock(name) => TokenScope::Lock(name),
+        pb::guard::Scope::Election(name) => TokenScope::Election(name),
     };
     Ok(Guard { scope, token: Revision(guard.token) })
 }

@@ -6,6 +6,7 @@ use oarlock_state::command::{
     Alarm, AlarmKind, Compare, CompareOp, CompareTarget, Guard, IdempotencyKey, KeyRange, KvOp, OpenSession,
     Put, RangeQuery, TokenScope, Txn, Update,
 };
+use oarlock_state::object::{Acquire, Claim, Held, Mode, ObjectKind, ObjectOp, Part};
 use oarlock_state::tree::{Create, NodeKind, TreeOp};
 use oarlock_state::{Caller, Command, Index, NodeId, Proposal, ProposalId, RequestId, Revision, SessionId};
 
@@ -195,4 +196,50 @@ fn tree_ops() -> Vec<TreeOp> {
         TreeOp::Check { path: bytes("/a"), version: 0 },
         TreeOp::DeleteIdle { path: bytes("/a"), cversion: 1, mzxid: Revision(2) },
     ]
+}
+
+/// One of each operation of locks and elections.
+pub(super) fn object_ops() -> Vec<(&'static str, ObjectOp)> {
+    let claim = Claim { session: SessionId(4), request: 5 };
+    let to = Claim { session: SessionId(6), request: 7 };
+    let held = || Held { name: bytes("a"), claim, token: Revision(300) };
+    let part = |name, kind, mode| Part { name: bytes(name), kind, mode };
+    let parts = vec![
+        part("m", ObjectKind::Mutex, Mode::Exclusive),
+        part("r", ObjectKind::ReadWrite, Mode::Shared),
+        part("s", ObjectKind::Semaphore { capacity: 9 }, Mode::Weight(2)),
+        part("e", ObjectKind::Election, Mode::Exclusive),
+    ];
+    let acquire = Acquire {
+        parts,
+        claim,
+        wait: true,
+        metadata: bytes("x"),
+        priority: 1,
+        preempt: true,
+        lock_delay_ms: 1000,
+    };
+    let (by, reason) = ("b".to_owned(), "r".to_owned());
+    vec![
+        ("acquire", ObjectOp::Acquire(acquire)),
+        ("release", ObjectOp::Release { holds: vec![held(), Held { name: bytes("b"), ..held() }] }),
+        ("cancel", ObjectOp::Cancel { name: bytes("a"), claim }),
+        ("downgrade", ObjectOp::Downgrade(held())),
+        ("upgrade", ObjectOp::Upgrade(held())),
+        ("request revocation", ObjectOp::RequestRevocation { name: bytes("a"), by, reason }),
+        ("revoke", ObjectOp::Revoke { name: bytes("a"), claim }),
+        ("set lock-delay", ObjectOp::SetLockDelay { held: held(), lock_delay_ms: 1000 }),
+        ("proclaim", ObjectOp::Proclaim { held: held(), metadata: bytes("x") }),
+        ("handoff", ObjectOp::Handoff { held: held(), to }),
+        ("elapse", ObjectOp::Elapse),
+    ]
+}
+
+/// A command guarded by tokens of a lock and an election.
+pub(super) fn guarded_by_objects() -> Proposal {
+    let guards = vec![
+        Guard { scope: TokenScope::Lock(bytes("lock")), token: Revision(8) },
+        Guard { scope: TokenScope::Election(bytes("lead")), token: Revision(9) },
+    ];
+    Proposal { guards, ..proposal(Command::Compact { revision: Revision(300) }) }
 }

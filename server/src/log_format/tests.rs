@@ -1,6 +1,6 @@
 //! Pins the format's bytes, and proves that what is written is read back.
 
-use super::samples::{auth_ops, commands, guarded_put, proposal, whole_read};
+use super::samples::{auth_ops, commands, guarded_by_objects, guarded_put, object_ops, proposal, whole_read};
 use super::*;
 use oarlock_state::command::{CompareOp, KeyRange, KvOp, Member, Put, Txn, Update};
 use oarlock_state::tree::{Create, NodeKind, TreeOp};
@@ -50,6 +50,10 @@ fn page() -> String {
         lines.push((name, encode_batch(1000, &[Proposal { caller, ..compact }])));
     }
     lines.push(("whole read", encode_batch(1000, &[proposal(whole_read())])));
+    for (name, op) in object_ops() {
+        lines.push((name, encode_batch(1000, &[proposal(Command::Object(op))])));
+    }
+    lines.push(("guarded by a lock and a lead", encode_batch(1000, &[guarded_by_objects()])));
     lines.iter().map(|(name, bytes)| format!("{name}: {}\n", hex(bytes))).collect()
 }
 
@@ -65,6 +69,8 @@ fn every_command_is_read_back() {
     let mut proposals: Vec<_> = commands().into_iter().map(|(_, command)| proposal(command)).collect();
     proposals.push(guarded_put());
     proposals.extend(auth_ops().into_iter().map(|(_, op)| proposal(Command::Auth(op))));
+    proposals.extend(object_ops().into_iter().map(|(_, op)| proposal(Command::Object(op))));
+    proposals.push(guarded_by_objects());
     proposals.push(Proposal { caller: Caller::user("u", 300), ..guarded_put() });
     proposals.push(Proposal { caller: Caller::Server, ..guarded_put() });
     let payload = encode_batch(1000, &proposals);
@@ -110,6 +116,26 @@ fn what_is_unknown_is_refused() {
         let refusal = tree(kind, mode, version);
         assert!(matches!(refusal, Err(FormatError::Unknown { .. })), "{kind} {mode} {version}: {refusal:?}");
     }
+    let part = pb::ObjectPart::default();
+    let objects = [
+        pb::Object { kind: 12, ..pb::Object::default() },
+        pb::Object {
+            kind: 1,
+            parts: vec![pb::ObjectPart { kind: 4, ..part.clone() }],
+            ..pb::Object::default()
+        },
+        pb::Object { kind: 1, parts: vec![pb::ObjectPart { mode: 3, ..part }], ..pb::Object::default() },
+    ];
+    for op in objects {
+        let refusal = decode(&|proposal| {
+            proposal.command = Some(pb::proposal::Command::Object(op.clone()));
+        });
+        assert!(matches!(refusal, Err(FormatError::Unknown { .. })), "{op:?}: {refusal:?}");
+    }
+    let unclaimed = pb::Object { kind: 3, ..pb::Object::default() };
+    let refusal =
+        decode(&|proposal| proposal.command = Some(pb::proposal::Command::Object(unclaimed.clone())));
+    assert_eq!(refusal, missing("a claim"));
     let short = pb::CheckDigest { index: 1, digest: Bytes::from_static(b"short") };
     let refusal =
         decode(&|proposal| proposal.command = Some(pb::proposal::Command::CheckDigest(short.clone())));

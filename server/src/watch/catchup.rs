@@ -165,9 +165,10 @@ impl Hub {
         let Some(watch) = self.watches.get(&id) else {
             return 0;
         };
-        if watch.spec.keyspace == Keyspace::Tree {
-            let what =
-                "a watch of znodes cannot be resynchronized; read them and watch from there".to_owned();
+        if watch.spec.keyspace != Keyspace::Kv {
+            let what = "only a watch of keys can be resynchronized; read the znodes or objects and watch \
+                        from there"
+                .to_owned();
             self.end(id, Refusal::Invalid { what }, out);
             return 0;
         }

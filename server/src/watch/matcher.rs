@@ -13,6 +13,7 @@ use std::collections::{BTreeSet, HashMap};
 pub struct Matcher {
     kv: Side,
     tree: Side,
+    objects: Side,
 }
 
 #[derive(Debug, Default)]
@@ -55,6 +56,7 @@ impl Matcher {
         let side = match keyspace {
             Keyspace::Kv => &self.kv,
             Keyspace::Tree => &self.tree,
+            Keyspace::Object => &self.objects,
         };
         if let Some(watches) = side.keys.get(key) {
             show(watches);
@@ -66,6 +68,7 @@ impl Matcher {
         match keyspace {
             Keyspace::Kv => &mut self.kv,
             Keyspace::Tree => &mut self.tree,
+            Keyspace::Object => &mut self.objects,
         }
     }
 }

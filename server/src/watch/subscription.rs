@@ -4,6 +4,7 @@ use super::matcher::holds;
 use crate::node::request::{Origin, WatchFrame, WatchSpec};
 use bytes::Bytes;
 use oarlock_state::command::KeyValue;
+use oarlock_state::object::ObjectEvent;
 use oarlock_state::{Event, EventKind, Revision};
 
 /// Bytes that an event or record counts beside its key and value.
@@ -48,7 +49,7 @@ impl Subscription {
         let wanted_kind = match event.kind {
             EventKind::Put { .. } => !self.spec.no_put,
             EventKind::Delete => !self.spec.no_delete,
-            EventKind::Children => true,
+            EventKind::Children | EventKind::Object(_) => true,
         };
         wanted_kind && event.revision >= self.start
     }
@@ -63,7 +64,11 @@ impl Subscription {
 pub fn event_bytes(event: &Event) -> usize {
     let value = match &event.kind {
         EventKind::Put { value, .. } => value.len(),
-        EventKind::Delete | EventKind::Children => 0,
+        EventKind::Object(
+            ObjectEvent::Granted { metadata, .. } | ObjectEvent::Proclaimed { metadata, .. },
+        ) => metadata.len(),
+        EventKind::Object(ObjectEvent::RevocationRequested { by, reason }) => by.len() + reason.len(),
+        EventKind::Delete | EventKind::Children | EventKind::Object(_) => 0,
     };
     OVERHEAD + event.key.len() + value
 }

@@ -58,7 +58,10 @@ pub fn event(event: Event, previous: Option<KeyValue>) -> mvccpb::Event {
             };
             (mvccpb::event::EventType::Put, kv)
         }
-        EventKind::Delete | EventKind::Children => (mvccpb::event::EventType::Delete, bare),
+        // Watches of etcd's API are of keys alone.
+        EventKind::Delete | EventKind::Children | EventKind::Object(_) => {
+            (mvccpb::event::EventType::Delete, bare)
+        }
     };
     mvccpb::Event { r#type: kind.into(), kv: Some(kv), prev_kv: previous.map(record) }
 }

@@ -205,7 +205,8 @@ pub fn rejected(rejection: &Rejection) -> Status {
         | Rejection::StaleSequence { .. }
         | Rejection::WindowFull { .. }
         | Rejection::Fenced { .. }
-        | Rejection::Tree(_) => {
+        | Rejection::Tree(_)
+        | Rejection::Object(_) => {
             return Status::failed_precondition(format!("etcdserver: {rejection}"));
         }
     };

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use oarlock_proto::v1;
 use oarlock_state::Rejection;
 use oarlock_state::command::AlarmKind;
+use oarlock_state::object::ObjectError;
 use prost::Message;
 use tonic::metadata::{BinaryMetadataValue, MetadataMap};
 use tonic::{Code, Status};
@@ -77,6 +78,8 @@ pub fn rejection(rejection: &Rejection) -> v1::Error {
         Rejection::WindowFull { .. } => v1::ErrorCode::WindowFull,
         Rejection::Fenced { .. } => v1::ErrorCode::Fenced,
         Rejection::Tree(_) => v1::ErrorCode::Tree,
+        Rejection::Object(ObjectError::BadRequest { .. }) => v1::ErrorCode::InvalidArgument,
+        Rejection::Object(_) => v1::ErrorCode::Object,
         Rejection::MemberNotFound { .. } => v1::ErrorCode::MemberNotFound,
         Rejection::MembershipRefused { .. } => v1::ErrorCode::MembershipRefused,
         Rejection::Auth(_) => v1::ErrorCode::PermissionDenied,
@@ -143,7 +146,7 @@ pub fn grpc_code(code: v1::ErrorCode) -> Code {
         E::KeyNotFound | E::SessionNotFound | E::MemberNotFound => Code::NotFound,
         E::KeyExists | E::SessionExists => Code::AlreadyExists,
         E::Compacted | E::FutureRevision => Code::OutOfRange,
-        E::BadValue | E::StaleSequence | E::Fenced | E::Tree | E::MembershipRefused => {
+        E::BadValue | E::StaleSequence | E::Fenced | E::Tree | E::Object | E::MembershipRefused => {
             Code::FailedPrecondition
         }
         E::NoLeader | E::ShuttingDown | E::Unavailable => Code::Unavailable,

@@ -147,6 +147,7 @@ impl Applier {
             let due = self.tracker.take_due(now.mono_us);
             sinks.driver.extend(due.into_iter().map(ToDriver::Propose));
             self.remove_idle(now, sinks);
+            self.elapse(now, sinks);
         }
     }
 

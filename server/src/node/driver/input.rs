@@ -15,6 +15,7 @@ use crate::storage::StorageError;
 use bytes::Bytes;
 use oarlock_state::auth::AuthError;
 use oarlock_state::command::{Alarm, AlarmKind, KvOp, Txn};
+use oarlock_state::object::ObjectOp;
 use oarlock_state::tree::TreeOp;
 use oarlock_state::{Caller, Command, NodeId, Proposal, ProposalId, SessionId};
 
@@ -347,6 +348,8 @@ fn frees_space(command: &Command) -> bool {
     match command {
         Command::Txn(txn) => only_deletes(txn),
         Command::Tree(op) => tree_frees_space(op),
+        // Whoever holds something must be able to let go of it.
+        Command::Object(op) => !matches!(op, ObjectOp::Acquire(_) | ObjectOp::Proclaim { .. }),
         Command::Compact { .. }
         | Command::OpenSession(_)
         | Command::CloseSession { .. }

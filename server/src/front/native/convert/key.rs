@@ -74,7 +74,9 @@ pub fn guard(guard: v1::Guard) -> Form<Guard> {
     let scope = match guard.scope {
         Some(v1::guard::Scope::Key(name)) => TokenScope::Key(key(name)?),
         Some(v1::guard::Scope::NodePath(path)) => TokenScope::Node(key(path)?),
-        None => return Err(invalid("a guard names neither a key nor a node_path; it must name one")),
+        Some(v1::guard::Scope::Lock(name)) => TokenScope::Lock(key(name)?),
+        Some(v1::guard::Scope::Election(name)) => TokenScope::Election(key(name)?),
+        None => return Err(invalid("a guard names no key, node_path, lock or election; it must name one")),
     };
     if guard.token == 0 {
         return Err(invalid("a guard's token is 0; a token is the revision that a grant returned"));

@@ -119,6 +119,7 @@ pub fn outcome(outcome: Outcome) -> v1::Outcome {
                 ReplyBody::Txn(results) => Kind::Txn(txn::reply(results)),
                 ReplyBody::Done
                 | ReplyBody::Tree(_)
+                | ReplyBody::Object(_)
                 | ReplyBody::SessionOpened { .. }
                 | ReplyBody::Expired { .. }
                 | ReplyBody::Members(_) => Kind::Done(true),

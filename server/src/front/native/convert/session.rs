@@ -108,6 +108,7 @@ pub fn record(info: SessionInfo) -> v1::SessionRecord {
         match keyspace {
             Keyspace::Kv => record.attached_keys.push(key),
             Keyspace::Tree => record.attached_nodes.push(key),
+            Keyspace::Object => record.attached_objects.push(key),
         }
     }
     record

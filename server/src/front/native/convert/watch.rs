@@ -71,7 +71,7 @@ pub fn event(event: Event, previous: Option<KeyValue>) -> Option<v1::WatchEvent>
             (v1::watch_event::Kind::Put, record)
         }
         EventKind::Delete => (v1::watch_event::Kind::Delete, removed(event.key, event.revision)),
-        EventKind::Children => return None,
+        EventKind::Children | EventKind::Object(_) => return None,
     };
     Some(v1::WatchEvent {
         kind: kind.into(),

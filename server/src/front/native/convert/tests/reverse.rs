@@ -38,6 +38,8 @@ pub fn guard(guard: &Guard) -> v1::Guard {
     let scope = match guard.scope.clone() {
         TokenScope::Key(key) => v1::guard::Scope::Key(key),
         TokenScope::Node(path) => v1::guard::Scope::NodePath(path),
+        TokenScope::Lock(name) => v1::guard::Scope::Lock(name),
+        TokenScope::Election(name) => v1::guard::Scope::Election(name),
     };
     v1::Guard { scope: Some(scope), token: guard.token.get() }
 }
