@@ -368,7 +368,10 @@ fn frees_space(command: &Command) -> bool {
 fn is_own_business(command: &Command) -> bool {
     matches!(
         command,
-        Command::TouchSessions { .. } | Command::ExpireSessions { .. } | Command::CheckDigest { .. }
+        Command::TouchSessions { .. }
+            | Command::ExpireSessions { .. }
+            | Command::Object(ObjectOp::Elapse)
+            | Command::CheckDigest { .. }
     )
 }
 
