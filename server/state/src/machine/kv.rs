@@ -132,6 +132,8 @@ pub(super) fn put(work: &mut Scratch<'_>, put: &Put) -> Result<Option<KeyValue>,
     if put.if_absent && found.record.is_some() {
         return Err(Rejection::KeyExists { key: put.key.clone() });
     }
+    // Before it is said that the key is missing, as in etcd.
+    let owner = if put.keep_owner { put.owner } else { existing_owner(work, put.owner)? };
     let kept = match (&found.record, put.keep_value || put.keep_owner) {
         (None, true) => return Err(Rejection::KeyNotFound { key: put.key.clone() }),
         (record, _) => record.as_ref(),
@@ -142,7 +144,7 @@ pub(super) fn put(work: &mut Scratch<'_>, put: &Put) -> Result<Option<KeyValue>,
     };
     let owner = match kept {
         Some(record) if put.keep_owner => record.owner,
-        Some(_) | None => existing_owner(work, put.owner)?,
+        Some(_) | None => owner,
     };
     let previous = if put.want_previous { found.previous() } else { None };
     found.write(work, value, owner);

@@ -289,13 +289,14 @@ impl Work {
         if put.if_absent && old.is_some() {
             return Err("exists");
         }
+        let owner = if put.keep_owner { put.owner } else { exists(put.owner, model)? };
         if (put.keep_value || put.keep_owner) && old.is_none() {
             return Err("not found");
         }
         let value = old.as_ref().filter(|_| put.keep_value).map_or(put.value.clone(), |r| r.value.clone());
         let owner = match old.as_ref().filter(|_| put.keep_owner) {
             Some(record) => record.owner,
-            None => exists(put.owner, model)?,
+            None => owner,
         };
         self.set(&put.key, value, owner);
         Ok(OpResult::Put { previous: old.filter(|_| put.want_previous) })

@@ -161,6 +161,7 @@ fn comparisons_the_state_cannot_express_hold_always_or_never() {
         (99, Some(To::Lease(4)), equal, always.clone()),
         (99, Some(To::Lease(4)), less, never),
         (Left::Version as i32, Some(To::Version(3)), 99, always),
+        (Left::Value as i32, None, 99, (CompareTarget::Count(0), CompareOp::Greater)),
     ] {
         assert_eq!(compared(target, right.clone(), result), expected, "{target} {right:?} {result}");
     }

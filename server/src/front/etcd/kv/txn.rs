@@ -119,9 +119,12 @@ pub fn delete(request: DeleteRangeRequest) -> KvOp {
 /// A comparison. What the numbers of the state cannot express holds always or never.
 fn comparison(request: pb::Compare) -> Compare {
     let range = key_range(request.key, request.range_end);
-    let (target, op) = match compare::CompareResult::try_from(request.result) {
-        Ok(result) => sides(compare::CompareTarget::try_from(request.target), request.target_union, result),
-        Err(_) => always(true),
+    let target = compare::CompareTarget::try_from(request.target);
+    let (target, op) = match (compare::CompareResult::try_from(request.result), &target) {
+        (Ok(result), _) => sides(target, request.target_union, result),
+        // An unknown result holds, but no comparison of values does if there are none.
+        (Err(_), Ok(compare::CompareTarget::Value)) => (CompareTarget::Count(0), CompareOp::Greater),
+        (Err(_), _) => always(true),
     };
     Compare { range, target, op }
 }
