@@ -163,7 +163,7 @@ async fn ranges_in_detail(kv: &mut Kv) {
         version: 2,
         lease: 0,
     };
-    assert_eq!(reply.kvs, [record.clone()]);
+    assert_eq!(reply.kvs, std::slice::from_ref(&record));
     let bare =
         pb::RangeRequest { keys_only: true, sort_target: SortTarget::Value.into(), ..span("/r/", "/r0") };
     let reply = kv.range(bare).await.expect("read").into_inner();

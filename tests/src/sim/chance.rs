@@ -11,17 +11,17 @@ impl Chance {
     /// The sequence of this seed.
     pub fn new(seed: u64) -> Self {
         let mut chance = Self { state: seed ^ 0x5851_f42d_4c95_7f2d };
-        chance.next(); // neighbouring seeds part at once
+        chance.number(); // neighbouring seeds part at once
         chance
     }
 
     /// An independent sequence, so that one consumer's appetite does not disturb another's numbers.
     pub fn fork(&mut self) -> Self {
-        Self::new(self.next())
+        Self::new(self.number())
     }
 
     /// Any number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.state;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -31,7 +31,7 @@ impl Chance {
 
     /// A number below `bound`; zero when the bound is zero.
     pub fn below(&mut self, bound: u64) -> u64 {
-        ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
+        ((u128::from(self.number()) * u128::from(bound)) >> 64) as u64
     }
 
     /// A number of `[low, high]`.
@@ -80,7 +80,7 @@ mod tests {
     #[test]
     fn the_same_seed_gives_the_same_numbers() {
         let draw =
-            |seed| (0..8).map(|_| 0).scan(Chance::new(seed), |c, _: i32| Some(c.next())).collect::<Vec<_>>();
+            |seed| (0..8).map(|_| 0).scan(Chance::new(seed), |c, _: i32| Some(c.number())).collect::<Vec<_>>();
         assert_eq!(draw(7), draw(7));
         assert_ne!(draw(7), draw(8));
     }

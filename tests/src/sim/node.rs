@@ -183,7 +183,7 @@ impl Node {
         chance: &mut Chance,
         logger: &slog::Logger,
     ) -> Result<Process, String> {
-        let (log, _) = self.open_log(tuning, chance.next())?;
+        let (log, _) = self.open_log(tuning, chance.number())?;
         while self.tap.take().is_some() {} // of the process before
         let mut log = TappedLog::new(log, self.tap.clone());
         if let Some(meta) = &self.came_from {
@@ -192,7 +192,7 @@ impl Node {
         let base: Arc<dyn BaseStore> = Arc::new(self.base.clone());
         let store = StateStore::open(base, state_options(tuning)).map_err(|error| error.to_string())?;
         let machine = Machine::load(&store).map_err(|error| error.to_string())?;
-        let mut options = CoreOptions::new(NodeId(self.id), chance.next() | 1, chance.next());
+        let mut options = CoreOptions::new(NodeId(self.id), chance.number() | 1, chance.number());
         adjust(&mut options, tuning);
         let replica_options = Options {
             seed: options.seed,

@@ -20,12 +20,12 @@ impl World {
         match output {
             Output::Send { to, envelope } => self.send_to_peer(id, to.get(), envelope),
             Output::Reply { origin, result } => {
-                if let Some(at) = self.to_client(origin) {
+                if let Some(at) = self.client_arrival(origin) {
                     self.queue.at(at, Happening::Answer { conn: origin.conn, tag: origin.tag, result });
                 }
             }
             Output::Watch { origin, frame } => {
-                if let Some(at) = self.to_client(origin) {
+                if let Some(at) = self.client_arrival(origin) {
                     self.queue.at(at, Happening::Frame { conn: origin.conn, tag: origin.tag, frame });
                 }
             }
@@ -166,7 +166,7 @@ impl World {
     }
 
     /// When something for a client arrives there, if it does.
-    fn to_client(&mut self, origin: Origin) -> Option<Time> {
+    fn client_arrival(&mut self, origin: Origin) -> Option<Time> {
         let conn = *self.conns.get(&origin.conn)?;
         if conn.broken {
             return None;

@@ -319,7 +319,7 @@ impl Cluster {
             let receiver = self.nodes.get_mut(&to).filter(|node| !node.paused);
             let delivered = receiver.is_some() && !self.cut.contains(&(from, to));
             if let Some(node) = receiver.filter(|_| delivered) {
-                node.staged = Some(copy_of(&*files).0);
+                node.staged = Some(copy_of(&files).0);
                 self.input(to, Input::SnapshotStaged { index, message });
             }
             self.input(from, Input::SnapshotSent { to: NodeId(to), delivered });
@@ -344,7 +344,7 @@ impl Cluster {
                     node.core.input(now, Input::Flushed(done));
                 }
                 Output::Checkpoint => {
-                    let (base, machine) = copy_of(&*node.base);
+                    let (base, machine) = copy_of(&node.base);
                     node.checkpoint = Some(base);
                     node.core.input(
                         now,
