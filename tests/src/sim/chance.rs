@@ -79,8 +79,9 @@ mod tests {
 
     #[test]
     fn the_same_seed_gives_the_same_numbers() {
-        let draw =
-            |seed| (0..8).map(|_| 0).scan(Chance::new(seed), |c, _: i32| Some(c.number())).collect::<Vec<_>>();
+        let draw = |seed| {
+            (0..8).map(|_| 0).scan(Chance::new(seed), |c, _: i32| Some(c.number())).collect::<Vec<_>>()
+        };
         assert_eq!(draw(7), draw(7));
         assert_ne!(draw(7), draw(8));
     }

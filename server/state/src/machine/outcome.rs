@@ -239,18 +239,7 @@ fn write_rejection(writer: &mut Writer, rejection: &Rejection) {
         Rejection::WindowFull { sequence, window_end } => {
             write_pair(writer, 11, *sequence, *window_end);
         }
-        Rejection::Fenced { scope, token } => {
-            writer.byte(12);
-            let (number, key) = match scope {
-                TokenScope::Key(key) => (0, key),
-                TokenScope::Node(path) => (1, path),
-                TokenScope::Lock(name) => (2, name),
-                TokenScope::Election(name) => (3, name),
-            };
-            writer.byte(number);
-            write_key(writer, key);
-            writer.number(token.get());
-        }
+        Rejection::Fenced { scope, token } => write_fenced(writer, scope, *token),
         Rejection::Tree(error) => {
             writer.byte(13);
             tree::write_error(writer, error);
@@ -271,6 +260,19 @@ fn write_rejection(writer: &mut Writer, rejection: &Rejection) {
             writer.number(place.expect("ALL holds all, as its test proves") as u64);
         }
     }
+}
+
+fn write_fenced(writer: &mut Writer, scope: &TokenScope, token: Revision) {
+    let (number, key) = match scope {
+        TokenScope::Key(key) => (0, key),
+        TokenScope::Node(path) => (1, path),
+        TokenScope::Lock(name) => (2, name),
+        TokenScope::Election(name) => (3, name),
+    };
+    writer.byte(12);
+    writer.byte(number);
+    write_key(writer, key);
+    writer.number(token.get());
 }
 
 fn write_pair(writer: &mut Writer, tag: u8, first: u64, second: u64) {
