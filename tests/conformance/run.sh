@@ -98,8 +98,8 @@ run_suite() { # suite, server, directory of the running cluster
     go) "$cache/suite" -endpoints "$endpoints" ;;
     watch-load) "$cache/watchload" -cluster "$3" -control "$here/cluster.sh" ;;
     kubernetes)
-      ENDPOINTS=$endpoints "$cache/kubernetes.test" -test.v -test.timeout 15m >"$results/$1-$2.out"
-      sed -nE 's/^--- PASS: ([^ ]+).*/ok \1/p; s/^--- FAIL: ([^ ]+).*/FAIL \1/p' "$results/$1-$2.out" ;;
+      ENDPOINTS=$endpoints "$cache/kubernetes.test" -test.v -test.parallel 1 -test.timeout 15m >"$results/$1-$2.out"
+      sed -nE 's/^--- PASS: ([^ ]+).*/ok \1/p; s/^--- FAIL: ([^ ]+).*/FAIL \1/p' <(tr -d '\000' <"$results/$1-$2.out") ;;
     rust) "$cache/rust/debug/conformance-etcd-client" "$endpoints" ;;
     python) "$cache/python/bin/python" "$here/python/suite.py" "$endpoints" ;;
     node) NODE_PATH=$cache/node/node_modules node "$here/node/suite.js" "$endpoints" ;;
@@ -122,8 +122,9 @@ broken() { # suite
   fi
 }
 
-flags() { # server: what makes its log short
-  [ "$1" != etcd ] || echo "--logger=zap --log-level=error"
+flags() { # suite, server: a short log, and as many bookmarks as Kubernetes' tests wait for
+  [ "$2" != etcd ] || echo "--logger=zap --log-level=error"
+  [ "$1" != kubernetes ] || echo "--watch-progress-notify-interval=1s"
 }
 
 table=()
@@ -142,7 +143,7 @@ for suite in "${suites[@]}"; do
     cluster="$scratch/$suite-$server"
     log="$results/$suite-$server.log"
     # shellcheck disable=SC2046 # several words
-    if ! "$here/cluster.sh" start "$server" "$cluster" $(flags "$server"); then
+    if ! "$here/cluster.sh" start "$server" "$cluster" $(flags "$suite" "$server"); then
       cells+=("does not start"); status=1
       continue
     fi

@@ -152,6 +152,8 @@ var replacements = []struct {
 	{regexp.MustCompile(`(?m)^\{"level":"(warn|info)".*\n`), ""},
 	{regexp.MustCompile(`(?m)^[0-9TZ:./ -]+(INFO|WARN|DEBUG)\b.*\n`), ""},
 	{regexp.MustCompile(`(?m)^(INFO|WARN|WARNING): .*\n`), ""},
+	// Where the client panicked.
+	{regexp.MustCompile(`(?s)\ngoroutine \d+ \[.*`), "\n"},
 	{regexp.MustCompile(`"(cluster_id|member_id|raft_term|leader|raftTerm|ID|raftIndex|raftAppliedIndex|dbSize|dbSizeInUse|dbSizeQuota|hash|id|memberID)":"?[0-9]+"?`), `"$1":<n>`},
 	{regexp.MustCompile(`"(ClusterID|MemberID|RaftTerm|Leader|RaftIndex|RaftAppliedIndex|DBSize|DBSizeInUse|DBSizeQuota|Hash|TTL)" : [0-9]+`), `"$1" : <n>`},
 	{regexp.MustCompile(`"(ID|LeaseID|Lease)" : "?[1-9][0-9a-f]*"?`), `"$1" : <id>`},

@@ -1,10 +1,10 @@
 // Package testserver takes the place of the package of this name that the storage tests of Kubernetes
 // use: it connects them to a cluster that runs, named by ENDPOINTS, where theirs starts etcd inside the
-// test. Each test begins with no keys.
+// test. Each client has a key space of its own.
 package testserver
 
 import (
-	"context"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -12,6 +12,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/kubernetes"
+	"go.etcd.io/etcd/client/v3/namespace"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.uber.org/zap"
 	storagetesting "k8s.io/apiserver/pkg/storage/testing"
@@ -20,7 +21,7 @@ import (
 // NewTestConfig returns settings that only matter to an embedded server.
 func NewTestConfig(testing.TB) *embed.Config { return embed.NewConfig() }
 
-// RunEtcd returns a client of the cluster, which it empties.
+// RunEtcd returns a client of the cluster.
 func RunEtcd(t testing.TB, _ *embed.Config) *kubernetes.Client {
 	t.Helper()
 	client, err := kubernetes.New(clientv3.Config{
@@ -31,10 +32,10 @@ func RunEtcd(t testing.TB, _ *embed.Config) *kubernetes.Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := client.Delete(context.Background(), "\x00", clientv3.WithFromKey()); err != nil {
-		t.Fatal(err)
-	}
-	client.KV = storagetesting.NewKVRecorder(client.KV)
+	prefix := fmt.Sprintf("%s/%d", t.Name(), time.Now().UnixNano())
+	client.Watcher = namespace.NewWatcher(client.Watcher, prefix)
+	client.Lease = namespace.NewLease(client.Lease, prefix)
+	client.KV = storagetesting.NewKVRecorder(namespace.NewKV(client.KV, prefix))
 	client.Kubernetes = storagetesting.NewKubernetesRecorder(client.Kubernetes)
 	return client
 }
