@@ -171,6 +171,9 @@ var replacements = []struct {
 	{regexp.MustCompile(`\b[0-9]{17,20}\b`), "<id>"},
 }
 
+// An id of fewer digits is padded with blanks.
+var padded = regexp.MustCompile(`Member +<`)
+
 func normalise(text string, captured map[string]string) string {
 	for name, value := range captured {
 		if len(value) < 6 {
@@ -184,5 +187,5 @@ func normalise(text string, captured map[string]string) string {
 	for _, replacement := range replacements {
 		text = replacement.pattern.ReplaceAllString(text, replacement.with)
 	}
-	return text
+	return padded.ReplaceAllString(text, "Member <")
 }
