@@ -4,8 +4,8 @@ use super::hub::{Addressed, Hub, Previous, events_frame};
 use super::subscription::{Position, event_bytes};
 use super::{Source, WatchId};
 use crate::node::request::{Refusal, WatchFrame};
-use bytes::{BufMut, Bytes, BytesMut};
-use oarlock_state::command::{Answer, KeyRange, RangeQuery, RangeReply};
+use bytes::Bytes;
+use oarlock_state::command::{Answer, KeyRange, RangeQuery, RangeReply, successor};
 use oarlock_state::event::Keyspace;
 use oarlock_state::{Event, Query, Rejection, Revision};
 
@@ -200,12 +200,4 @@ fn page_query(range: &KeyRange, from: Option<Bytes>, revision: Revision, budget:
         (KeyRange::Key(_) | KeyRange::Span { .. }, _) => range.clone(),
     };
     Query::Range(RangeQuery { revision, byte_budget: budget as u64, ..RangeQuery::of(range) })
-}
-
-/// The first key after `key`.
-fn successor(key: &[u8]) -> Bytes {
-    let mut next = BytesMut::with_capacity(key.len() + 1);
-    next.put_slice(key);
-    next.put_u8(0);
-    next.freeze()
 }

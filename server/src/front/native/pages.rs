@@ -8,7 +8,6 @@ use super::convert::{Form, outcome, range, read};
 use super::door::{Door, Signed};
 use super::errors::status;
 use crate::node::request::{Consistency, Request};
-use bytes::{BufMut, Bytes, BytesMut};
 use futures::stream::{self, Stream, StreamExt};
 use oarlock_proto::v1;
 use oarlock_state::Query;
@@ -74,41 +73,9 @@ impl Rest {
         if self.query.revision == Revision(0) {
             self.query.revision = Revision(page.header?.revision);
         }
-        self.query.range = beyond(self.query.range, last, self.query.reverse)?;
+        self.query.range = self.query.range.after(last, self.query.reverse)?;
         self.query.want_count = false;
         self.consistency = Consistency::Serializable;
         Some(self)
-    }
-}
-
-/// The part of a range that comes after `last`, in the direction of reading.
-fn beyond(range: KeyRange, last: Bytes, reverse: bool) -> Option<KeyRange> {
-    match range {
-        KeyRange::Key(_) => None,
-        KeyRange::Span { start, .. } if reverse => Some(KeyRange::Span { start, end: Some(last) }),
-        KeyRange::Span { end, .. } => {
-            let mut start = BytesMut::with_capacity(last.len() + 1);
-            start.put_slice(&last);
-            start.put_u8(0);
-            Some(KeyRange::Span { start: start.freeze(), end })
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn span(start: &'static str, end: Option<&'static str>) -> KeyRange {
-        KeyRange::Span { start: Bytes::from(start), end: end.map(Bytes::from) }
-    }
-
-    #[test]
-    fn the_next_page_begins_right_after_the_last_key() {
-        let last = Bytes::from("b");
-        assert_eq!(beyond(span("a", Some("z")), last.clone(), false), Some(span("b\0", Some("z"))));
-        assert_eq!(beyond(span("a", None), last.clone(), false), Some(span("b\0", None)));
-        assert_eq!(beyond(span("a", Some("z")), last.clone(), true), Some(span("a", Some("b"))));
-        assert_eq!(beyond(KeyRange::Key(last.clone()), last, false), None);
     }
 }

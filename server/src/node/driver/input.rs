@@ -50,11 +50,15 @@ impl Driver {
                 let refusal = Refusal::Busy { queue: "requests during the installation of a snapshot" };
                 to_applier.push(ToApplier::Reply { origin, result: Err(refusal) });
             }
+            Input::Disconnected { conn } => {
+                // A watch put in place after its connection's end would never be taken away.
+                self.deferred.retain(|input| !is_watch_of(input, conn));
+                self.take_input(now, Input::Disconnected { conn }, to_applier);
+            }
             Input::Request { .. } | Input::SnapshotSent { .. } | Input::Checkpointed { .. } => {
                 self.deferred.push_back(input);
             }
-            Input::Disconnected { .. }
-            | Input::WatchCredit { .. }
+            Input::WatchCredit { .. }
             | Input::Flushed(_)
             | Input::Checkpoint
             | Input::Installed { .. }
@@ -143,7 +147,7 @@ impl Driver {
         let weight = request::weight(&request);
         let admitted = match request {
             // What the state decides on, it decides by itself; this is for what does not get there.
-            Request::Status | Request::KeepAlive { .. }
+            Request::Status | Request::KeepAlive { .. } | Request::SessionTimeLeft { .. }
                 if self.auth_enabled && caller == Caller::Anonymous =>
             {
                 Err(Refusal::Rejected(AuthError::NoToken.into()))
@@ -220,15 +224,19 @@ impl Driver {
         if matches!(command, Command::SetAlarm { .. } | Command::PublishMember { .. }) {
             return Ok(());
         }
+        if self.alarms.is_empty() && !self.is_full() {
+            return Ok(());
+        }
         let frees = frees_space(command);
         let forbids = |alarm: &&Alarm| match alarm.kind {
             AlarmKind::NoSpace => !frees,
-            AlarmKind::Corrupt => !is_own_business(command),
+            // What the cluster does for itself, whatever is wrong, does not come this way.
+            AlarmKind::Corrupt => true,
         };
         if let Some(Alarm { node, kind }) = self.alarms.iter().find(forbids) {
             return Err(Refusal::Alarmed { node: *node, kind: *kind });
         }
-        if !self.is_full() || frees {
+        if frees {
             return Ok(());
         }
         if self.disk_left < self.options.space_hard_bytes {
@@ -364,15 +372,8 @@ fn frees_space(command: &Command) -> bool {
     }
 }
 
-/// What the cluster does for itself, and must go on doing whatever is wrong.
-fn is_own_business(command: &Command) -> bool {
-    matches!(
-        command,
-        Command::TouchSessions { .. }
-            | Command::ExpireSessions { .. }
-            | Command::Object(ObjectOp::Elapse)
-            | Command::CheckDigest { .. }
-    )
+fn is_watch_of(input: &Input, conn: u64) -> bool {
+    matches!(input, Input::Request { origin, request: Request::Watch(_), .. } if origin.conn == conn)
 }
 
 fn tree_frees_space(op: &TreeOp) -> bool {

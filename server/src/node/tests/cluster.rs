@@ -274,6 +274,11 @@ impl Cluster {
         }
     }
 
+    /// The revision of a member's state.
+    pub(crate) fn revision(&self, id: u64) -> Revision {
+        self.nodes[&id].core.revision()
+    }
+
     /// Whether the state of a member holds the session.
     pub(crate) fn has_session(&mut self, id: u64, session: SessionId) -> bool {
         let query = Query::Session { session, want_attached: false };

@@ -2,7 +2,10 @@
 
 use super::cluster::{Cluster, TICK_MS};
 use crate::node::request::{Refusal, Request, Response};
-use oarlock_state::{Rejection, SessionId};
+use bytes::Bytes;
+use oarlock_state::command::ReplyBody;
+use oarlock_state::object::{Acquire, Claim, Mode, ObjectKind, ObjectOp, ObjectReply, Part};
+use oarlock_state::{Command, Rejection, Reply, SessionId};
 
 const TIMEOUT_MS: u64 = 4_000;
 
@@ -128,4 +131,42 @@ fn many_sessions_share_entries() {
     for origin in origins {
         assert!(matches!(cluster.reply(1, origin), Some(Ok(Response::Alive { .. }))));
     }
+}
+
+/// Whether the claim of this session holds the lock.
+fn acquire(cluster: &mut Cluster, session: SessionId) -> bool {
+    let acquire = Acquire {
+        parts: vec![Part { name: "lock".into(), kind: ObjectKind::Mutex, mode: Mode::Exclusive }],
+        claim: Claim { session, request: 1 },
+        wait: true,
+        metadata: Bytes::new(),
+        priority: 0,
+        preempt: false,
+        lock_delay_ms: 2 * TIMEOUT_MS,
+    };
+    let leader = cluster.leader().expect("somebody leads");
+    let reply = cluster.write(leader, Command::Object(ObjectOp::Acquire(acquire)));
+    match reply {
+        Some(Ok(Response::Written(Reply { body: ReplyBody::Object(reply), .. }))) => {
+            matches!(reply, ObjectReply::Granted { .. })
+        }
+        other => panic!("unexpected {other:?}"),
+    }
+}
+
+/// Nobody writes: the leader itself has to end the delay, also one that began under another.
+#[test]
+fn a_lock_delay_ends_by_itself() {
+    let mut cluster = Cluster::new(3);
+    let (first, second) = (cluster.open_session(1, TIMEOUT_MS), cluster.open_session(1, 100 * TIMEOUT_MS));
+    assert!(acquire(&mut cluster, first));
+    assert!(!acquire(&mut cluster, second));
+    cluster.run_ms(TIMEOUT_MS + 4 * TICK_MS);
+    assert!(!cluster.has_session(1, first), "it expired");
+    cluster.elect(2);
+    assert!(!acquire(&mut cluster, second), "the lock is withheld");
+    let revision = cluster.revision(2);
+    cluster.run_ms(2 * TIMEOUT_MS + 4 * TICK_MS);
+    assert!(cluster.revision(2) > revision, "it was granted without anybody asking");
+    assert!(acquire(&mut cluster, second));
 }

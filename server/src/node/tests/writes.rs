@@ -3,7 +3,8 @@
 use super::cluster::{Cluster, Seen, put, refusal};
 use crate::node::io::Input;
 use crate::node::request::{Certainty, Origin, Refusal, Request, Response, Write};
-use oarlock_state::{Command, Reply, RequestId};
+use oarlock_state::command::{Alarm, AlarmKind, KeyRange, KvOp, Txn};
+use oarlock_state::{Command, NodeId, Reply, RequestId};
 
 fn written(result: Option<crate::node::request::Result>) -> Reply {
     match result {
@@ -126,6 +127,30 @@ fn below_the_hard_watermark_only_what_frees_space_is_taken() {
     let compact = Command::Compact { revision: oarlock_state::Revision(2) };
     cluster.input(1, Input::DiskSpace { left: 1 });
     written(cluster.write(1, compact));
+}
+
+#[test]
+fn above_the_quota_only_what_frees_space_is_taken_until_there_is_room_again() {
+    const QUOTA: u64 = 5 << 20;
+    let mut cluster = Cluster::with(1, |options| options.quota_bytes = QUOTA);
+    cluster.input(1, Input::StateBytes(QUOTA + (1 << 20)));
+    let refused = Refusal::OverQuota { used_mib: 6, quota_mib: 5 };
+    assert_eq!(refusal(cluster.write(1, put("a", "1"))), refused);
+    let delete = KvOp::Delete { range: KeyRange::prefix(b""), want_previous: false };
+    written(cluster.write(1, Command::Txn(Txn { then: vec![delete], ..Txn::default() })));
+    cluster.input(1, Input::StateBytes(QUOTA));
+    written(cluster.write(1, put("a", "1")));
+}
+
+#[test]
+fn an_alarm_forbids_writes_until_it_is_lowered() {
+    let mut cluster = Cluster::new(1);
+    let alarm = Alarm { node: NodeId(1), kind: AlarmKind::Corrupt };
+    written(cluster.write(1, Command::SetAlarm { alarm, raised: true }));
+    let refused = Refusal::Alarmed { node: NodeId(1), kind: AlarmKind::Corrupt };
+    assert_eq!(refusal(cluster.write(1, put("a", "1"))), refused);
+    written(cluster.write(1, Command::SetAlarm { alarm, raised: false }));
+    written(cluster.write(1, put("a", "1")));
 }
 
 #[test]

@@ -80,6 +80,21 @@ impl KeyRange {
         });
         Self::Span { start: Bytes::copy_from_slice(prefix), end }
     }
+
+    /// The part that comes after the key `last`, in the direction of reading: where a read that was
+    /// cut goes on. `None` for a single key.
+    pub fn after(&self, last: Bytes, reverse: bool) -> Option<Self> {
+        match self {
+            Self::Key(_) => None,
+            Self::Span { start, .. } if reverse => Some(Self::Span { start: start.clone(), end: Some(last) }),
+            Self::Span { end, .. } => Some(Self::Span { start: successor(&last), end: end.clone() }),
+        }
+    }
+}
+
+/// The first key after `key`.
+pub fn successor(key: &[u8]) -> Bytes {
+    [key, &[0]].concat().into()
 }
 
 /// One operation inside a transaction.
@@ -219,4 +234,22 @@ pub struct KeyValue {
     pub version: u64,
     /// Owner session; zero when persistent.
     pub owner: SessionId,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn span(start: &'static str, end: Option<&'static str>) -> KeyRange {
+        KeyRange::Span { start: Bytes::from(start), end: end.map(Bytes::from) }
+    }
+
+    #[test]
+    fn the_next_page_begins_right_after_the_last_key() {
+        let last = Bytes::from("b");
+        assert_eq!(span("a", Some("z")).after(last.clone(), false), Some(span("b\0", Some("z"))));
+        assert_eq!(span("a", None).after(last.clone(), false), Some(span("b\0", None)));
+        assert_eq!(span("a", Some("z")).after(last.clone(), true), Some(span("a", Some("b"))));
+        assert_eq!(KeyRange::Key(last.clone()).after(last, false), None);
+    }
 }

@@ -12,7 +12,9 @@ mod reply;
 
 pub(crate) use guard::shown;
 pub use guard::{Guard, TokenScope};
-pub use kv::{Compare, CompareOp, CompareTarget, KeyRange, KeyValue, KvOp, Put, RangeQuery, Txn, Update};
+pub use kv::{
+    Compare, CompareOp, CompareTarget, KeyRange, KeyValue, KvOp, Put, RangeQuery, Txn, Update, successor,
+};
 pub use member::{Alarm, AlarmKind, Conditions, Member, MembershipChange, Obstacle};
 pub use query::{Answer, OutcomeOf, Query, SessionInfo};
 pub use rejection::Rejection;

@@ -1,7 +1,7 @@
 //! The cluster's members. Consensus decides who belongs to it; this is what everybody knows of them.
 
 use crate::codec::{Reader, Writer, damaged};
-use crate::command::{Member, MembershipChange, Rejection};
+use crate::command::{Member, MembershipChange, Obstacle, Rejection};
 use crate::ids::NodeId;
 use crate::keys;
 use crate::limits::MEMBER_BYTES_MAX;
@@ -132,6 +132,13 @@ pub(super) fn update(
     node: NodeId,
     peer_urls: &[String],
 ) -> Result<Vec<Member>, Rejection> {
+    let others = all(work).into_iter().filter(|member| member.node != node);
+    if others.flat_map(|member| member.peer_urls).any(|taken| peer_urls.contains(&taken)) {
+        return Err(Rejection::MembershipRefused {
+            obstacle: Obstacle::AddressTaken,
+            reason: "another member has one of these peer addresses; give each member its own".into(),
+        });
+    }
     edit(work, node, |member| member.peer_urls = peer_urls.to_vec())
 }
 

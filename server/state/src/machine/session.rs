@@ -178,18 +178,23 @@ pub(super) fn ids(view: &dyn View) -> Vec<SessionId> {
 /// Removes a session and all that hangs off it, in one revision, in key order.
 pub(super) fn end(work: &mut Scratch<'_>, session: SessionId, cause: Cause) {
     work.open_transaction(cause, session);
-    for key in attached(work, session, Keyspace::Kv, usize::MAX).keys {
+    for key in attached_keys(work, session, Keyspace::Kv) {
         kv::remove_attached(work, session, &key);
     }
-    for path in attached(work, session, Keyspace::Tree, usize::MAX).keys {
+    for path in attached_keys(work, session, Keyspace::Tree) {
         tree::remove_ephemeral(work, &path);
     }
-    let objects = attached(work, session, Keyspace::Object, usize::MAX).keys;
+    let objects = attached_keys(work, session, Keyspace::Object);
     object::end_session(work, session, &objects, cause);
     let principal = principal(work, session).unwrap_or_default();
     work.delete(keys::session(session));
     dedup::session_ended(work, session, principal);
     work.session_changed(SessionChange::Ended { session, cause });
+}
+
+/// All keys, paths or names attached to a session, in order.
+pub(crate) fn attached_keys(view: &dyn View, session: SessionId, keyspace: Keyspace) -> Vec<Bytes> {
+    attached(view, session, keyspace, usize::MAX).keys
 }
 
 struct Attached {
@@ -264,16 +269,20 @@ pub(super) fn query(view: &dyn View, session: SessionId, want_attached: bool) ->
 
 /// The ids of the sessions above an id, at most `limit` of them.
 pub(crate) fn ids_after(view: &dyn View, after: SessionId, limit: u64) -> Vec<SessionId> {
-    match list(view, after, limit) {
-        Answer::Sessions { sessions, .. } => sessions.into_iter().map(|info| info.session).collect(),
-        _ => Vec::new(),
-    }
+    page(view, after, limit).0.into_iter().map(|(session, _)| session).collect()
 }
 
 /// The sessions above an id.
 pub(super) fn list(view: &dyn View, after: SessionId, limit: u64) -> Answer {
+    let (found, more) = page(view, after, limit);
+    let sessions = found.into_iter().map(|(session, record)| info(view, session, record)).collect();
+    Answer::Sessions { sessions, more }
+}
+
+/// The records of at most `limit` sessions above an id, and whether there are more.
+fn page(view: &dyn View, after: SessionId, limit: u64) -> (Vec<(SessionId, Record)>, bool) {
     let Some(first) = after.get().checked_add(1) else {
-        return Answer::Sessions { sessions: Vec::new(), more: false };
+        return (Vec::new(), false);
     };
     let mut found = Vec::new();
     let mut more = false;
@@ -287,8 +296,7 @@ pub(super) fn list(view: &dyn View, after: SessionId, limit: u64) -> Answer {
         found.push((session, Record::decode(record)));
         ControlFlow::Continue(())
     });
-    let sessions = found.into_iter().map(|(session, record)| info(view, session, record)).collect();
-    Answer::Sessions { sessions, more }
+    (found, more)
 }
 
 #[cfg(test)]

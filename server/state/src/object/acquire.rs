@@ -194,10 +194,9 @@ fn queue(work: &mut Scratch<'_>, acquire: &Acquire, parts: &[&Part]) -> Result<O
             return Err(ObjectError::QueueFull { name: name.clone() }.into());
         }
         let place = place(work, acquire, part.mode, ticket, &together);
-        let before = match part.kind {
-            ObjectKind::Election => records::ahead(work, name, place.priority, ticket),
-            ObjectKind::Mutex | ObjectKind::ReadWrite | ObjectKind::Semaphore { .. } => waiters,
-        };
+        // The newest of the lowest priority is the last; whoever ranks higher has to be counted.
+        let before =
+            if place.priority == 0 { waiters } else { records::ahead(work, name, place.priority, ticket) };
         ahead.push((name.clone(), before));
         records::enqueue(work, name, &place);
         let Place { claim, priority, .. } = place;

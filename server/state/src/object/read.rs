@@ -5,10 +5,13 @@ use crate::event::Keyspace;
 use crate::ids::{Revision, SessionId};
 use crate::keys;
 use crate::limits::RANGE_BYTES_MAX;
+use crate::machine::session::attached_keys;
 use crate::object::execute::demand_name;
 use crate::object::place::{Object, Place, Seat};
 use crate::object::reply::{ObjectInfo, PlaceInfo};
-use crate::object::{Claim, ObjectError, ObjectKind, ObjectQuery, ObjectReply, layout, records, why};
+use crate::object::{
+    Claim, ObjectError, ObjectKind, ObjectQuery, ObjectReply, departure, layout, records, why,
+};
 use crate::view::View;
 use bytes::Bytes;
 use std::ops::ControlFlow;
@@ -33,7 +36,10 @@ pub(crate) fn read(view: &dyn View, query: &ObjectQuery) -> Result<ObjectReply, 
             demand_name(name).map_err(ObjectError::from)?;
             Ok(ObjectReply::Why(why::graph(view, name)))
         }
-        ObjectQuery::NextDue => Ok(next_due(view)),
+        ObjectQuery::NextDue => {
+            let first = departure::due(view, u64::MAX, 1).into_iter().next();
+            Ok(ObjectReply::NextDue(first.map(|(until_ms, _, _)| until_ms)))
+        }
     }
 }
 
@@ -116,24 +122,13 @@ fn list(view: &dyn View, prefix: &[u8], after: &[u8], limit: u64) -> ObjectReply
     ObjectReply::Listed { objects, more }
 }
 
-/// The names of objects in which a session has a place, in order.
-pub(super) fn names_of(view: &dyn View, session: SessionId) -> Vec<Bytes> {
-    let (from, to) = keys::attached_span(session, Keyspace::Object);
-    let mut names = Vec::new();
-    view.scan(&from, &to, false, &mut |key, _| {
-        names.extend(keys::parse_attached(key).map(|(_, _, name)| name));
-        ControlFlow::Continue(())
-    });
-    names
-}
-
 fn of_session(view: &dyn View, session: SessionId) -> Result<ObjectReply, Rejection> {
     if view.get(&keys::session(session)).is_none() {
         return Err(Rejection::SessionNotFound { session });
     }
     let mut gatherer = Gatherer { bytes: 0, more: false };
     let (mut holds, mut waits) = (Vec::new(), Vec::new());
-    for name in names_of(view, session) {
+    for name in attached_keys(view, session, Keyspace::Object) {
         for (_, seat) in records::seats(view, &name, Claim { session, request: 0 }, usize::MAX) {
             let place = records::at(view, &name, seat);
             if !gatherer.takes(&place) {
@@ -150,14 +145,4 @@ fn of_session(view: &dyn View, session: SessionId) -> Result<ObjectReply, Reject
     }
     holds.extend(waits);
     Ok(ObjectReply::OfSession { places: holds, more: gatherer.more })
-}
-
-fn next_due(view: &dyn View) -> ObjectReply {
-    let (from, to) = layout::DUE_SPAN;
-    let mut due = None;
-    view.scan(from, to, false, &mut |key, _| {
-        due = layout::parse_due(key).map(|(until_ms, _, _)| until_ms);
-        ControlFlow::Break(())
-    });
-    ObjectReply::NextDue(due)
 }

@@ -8,11 +8,14 @@
 //! each other may be part of a circle without being stuck, and a semaphore's head waits for enough of
 //! its holders, not for each: a circle is a reason to look, the edges are the facts.
 
+use crate::command::successor;
+use crate::event::Keyspace;
 use crate::ids::SessionId;
 use crate::limits::WAITS_MAX;
+use crate::machine::session::attached_keys;
 use crate::object::place::{Place, Seat};
 use crate::object::reply::{PlaceState, Wait, WaitGraph};
-use crate::object::{Claim, layout, read, records, settle};
+use crate::object::{Claim, layout, records, settle};
 use crate::view::View;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,7 +30,7 @@ pub(super) fn graph(view: &dyn View, name: &Bytes) -> WaitGraph {
         if !known.insert(session) {
             continue;
         }
-        for name in read::names_of(view, session) {
+        for name in attached_keys(view, session, Keyspace::Object) {
             let any = Claim { session, request: 0 };
             for (claim, seat) in records::seats(view, &name, any, WAITS_MAX) {
                 if let Seat::Waiting { .. } = seat {
@@ -56,7 +59,7 @@ impl Walk<'_> {
         let (from, end) = layout::queue(name);
         let to = last.as_ref().map_or(end, |last| {
             let key = layout::queued(name, last.priority, last.ticket);
-            [&key[..], &[0]].concat().into()
+            successor(&key)
         });
         let mut places = Vec::new();
         let room = WAITS_MAX.saturating_sub(self.graph.edges.len());

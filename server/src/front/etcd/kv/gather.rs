@@ -8,7 +8,6 @@ use super::plan::Plan;
 use crate::front::etcd::door::{Caller, Door};
 use crate::front::etcd::errors;
 use crate::node::request::{Consistency, Request, Response};
-use bytes::{BufMut, Bytes, BytesMut};
 use oarlock_state::command::{Answer, KeyRange, KeyValue, RangeQuery, RangeReply};
 use oarlock_state::{Query, Revision};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -198,22 +197,6 @@ pub fn following(query: &RangeQuery, page: &RangeReply, revision: Revision) -> O
         limit => limit.checked_sub(page.records.len() as u64).filter(|left| *left > 0)?,
     };
     let revision = if query.revision == Revision(0) { revision } else { query.revision };
-    let range = beyond(&query.range, last, query.reverse)?;
+    let range = query.range.after(last, query.reverse)?;
     Some(RangeQuery { range, revision, limit, want_count: false, ..query.clone() })
-}
-
-/// The part of a range that comes after `last`, in the direction of reading.
-fn beyond(range: &KeyRange, last: Bytes, reverse: bool) -> Option<KeyRange> {
-    match range {
-        KeyRange::Key(_) => None,
-        KeyRange::Span { start, .. } if reverse => {
-            Some(KeyRange::Span { start: start.clone(), end: Some(last) })
-        }
-        KeyRange::Span { end, .. } => {
-            let mut start = BytesMut::with_capacity(last.len() + 1);
-            start.put_slice(&last);
-            start.put_u8(0);
-            Some(KeyRange::Span { start: start.freeze(), end: end.clone() })
-        }
-    }
 }

@@ -54,7 +54,9 @@ struct Running {
 /// Waits for the claim's turn.
 ///
 /// # Errors
-/// The lease is gone, or what the node refuses. Nothing is left behind then.
+/// The lease is gone, or what the node refuses. Nothing is left behind then, unless the outcome of
+/// the entry is unknown and the lease is the caller's own: its key may stay until that lease ends,
+/// and a repetition under the same lease takes it over.
 pub async fn claim(door: Arc<Door>, caller: Caller, claim: Claim) -> Result<Won, Status> {
     let (tell, told) = oneshot::channel();
     tokio::spawn(Running { door, caller, claim }.run(tell));
