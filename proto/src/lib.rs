@@ -1,4 +1,4 @@
-//! Schemas and the code generated from them, nothing else.
+//! Schemas and the code generated from them, and the one format that is JSON: [`registry`].
 //!
 //! [`v1`] is the native API. [`internal::log`] is what the log holds on disk, [`internal::peer`]
 //! what travels between members. See `README.md` of this crate for who may change what.
@@ -10,6 +10,8 @@
     clippy::too_many_lines,
     reason = "generated code; the schemas carry the comments"
 )]
+
+pub mod registry;
 
 /// The native client API.
 pub mod v1 {
