@@ -34,6 +34,7 @@ pub mod machine;
 pub mod object;
 #[cfg(feature = "plant")]
 pub mod plant;
+pub mod pool;
 pub mod tree;
 pub mod view;
 

@@ -79,6 +79,18 @@ pub const LOCK_DELAY_MS_MAX: u64 = 60 * 60 * 1000;
 pub const ELAPSED_PER_ENTRY_MAX: usize = 256;
 /// Edges of a wait-for graph in one answer.
 pub const WAITS_MAX: usize = 10_000;
+/// Shards of one pool.
+pub const POOL_SHARDS_MAX: u32 = 16 * 1024;
+/// Members of one pool, those that are away included.
+pub const POOL_MEMBERS_MAX: usize = 1024;
+/// Further copies of one shard.
+pub const SECONDARIES_MAX: u32 = 8;
+/// Bytes in a shard's name.
+pub const SHARD_NAME_BYTES_MAX: usize = 128;
+/// Steps of one plan, and shards named by one operation of a pool.
+pub const POOL_STEPS_MAX: usize = 1024;
+/// What is due and let go by one entry in all pools together, so that no entry is slow.
+pub const POOL_ELAPSED_PER_ENTRY_MAX: usize = 256;
 
 const _: () = assert!(VALUE_BYTES_MAX + KEY_BYTES_MAX + ACL_BYTES_MAX < PROPOSAL_BYTES_MAX);
 const _: () = assert!(AUTH_NAME_BYTES_MAX <= PRINCIPAL_BYTES_MAX);

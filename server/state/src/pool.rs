@@ -1,0 +1,36 @@
+//! Shard pools as replicated state: which member of a fleet owns which shard, and how shards move.
+//!
+//! A pool has a name, *shards*, *members* and a [`Policy`]. A member is an instance of a program: a
+//! stable name, bound to a session. A shard's *primary* is owned by at most one member at a time; its
+//! *secondaries* are further members that keep a copy.
+//!
+//! | a shard's primary is | it becomes | by |
+//! | --- | --- | --- |
+//! | unassigned | owned | a grant |
+//! | owned | moving: preparing | a planned move: the target warms up while the owner goes on |
+//! | moving: preparing | moving: draining | the target says that it is ready; the owner is asked to let go |
+//! | moving: draining | owned by the target | the owner's release: one revision, no unowned moment |
+//! | owned or moving | withheld | the owner's session *expired*: nobody has it until the delay is over |
+//! | withheld | unassigned | the delay is over |
+//! | owned or moving | unassigned (moving: owned by a ready target) | release, leave, close, or an operator's force |
+//!
+//! * An *epoch* is the revision of the grant, and the fencing token.
+//! * *Apply keeps it safe, and nothing else*: epoch e+1 is granted only after the owner of e let go, or
+//!   its session ended and the delay is over, or an operator forced it. Where a shard should be is
+//!   computed outside the log by `placement`, a pure function of [`PoolState`], and proposed as
+//!   [`PoolOp::Assign`]; apply refuses a plan whose steps are not safe, or that was made for another
+//!   state of the pool.
+//! * An owner that does not release in time keeps its shard: only its session's end or an operator's
+//!   [`PoolOp::Force`] takes it away. The move is reported as overdue.
+//!
+//! Modules in reading order: [`op`] and [`query`] (requests), [`reply`], [`event`].
+
+pub mod event;
+pub mod op;
+pub mod query;
+pub mod reply;
+
+pub use event::{PoolEvent, ShardLoss};
+pub use op::{Join, MemberState, Policy, PoolOp, ShardSet, ShardToken, Spread, Step};
+pub use query::PoolQuery;
+pub use reply::{MemberInfo, Owner, PoolReply, PoolState, PoolSummary, Primary, Secondary, ShardInfo};
