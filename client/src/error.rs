@@ -71,7 +71,7 @@ impl Error {
     }
 
     /// Whether the same may succeed a moment later, here or at another member.
-    pub(crate) fn is_passing(&self) -> bool {
+    pub fn is_passing(&self) -> bool {
         match self {
             // Space comes back only when somebody makes it.
             Self::NotProposed { code, .. } => *code != v1::ErrorCode::NoSpace,

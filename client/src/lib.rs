@@ -27,13 +27,14 @@
 //! service remembers its outcome. Writes of a [`Session`] always have one.
 //!
 //! Modules in reading order: [`error`], [`types`], [`client`], [`kv`], [`txn`], [`session`],
-//! [`watch`], [`cluster`].
+//! [`watch`], [`cluster`], [`recipes`].
 
 pub mod client;
 pub mod cluster;
 mod endpoints;
 pub mod error;
 pub mod kv;
+pub mod recipes;
 pub mod session;
 mod target;
 pub mod txn;

@@ -101,13 +101,14 @@ impl From<v1::WatchEvent> for WatchEvent {
 pub struct WatchBuilder {
     client: Client,
     create: v1::WatchCreate,
+    ask_every: Option<Duration>,
 }
 
 impl Client {
     /// Watches a key or a range: `client.watch(prefix("/services/")).start()`.
     pub fn watch(&self, range: impl Into<KeyRange>) -> WatchBuilder {
         let create = v1::WatchCreate { watch_id: 1, range: Some(range.into().0), ..Default::default() };
-        WatchBuilder { client: self.clone(), create }
+        WatchBuilder { client: self.clone(), create, ask_every: None }
     }
 }
 
@@ -142,6 +143,13 @@ impl WatchBuilder {
         self
     }
 
+    /// Ask every so often how far the watch is, and deliver the answer as [`WatchItem::Progress`].
+    /// Tells of the member that serves the watch; whether that is behind the cluster, a read tells.
+    pub fn progress_every(mut self, interval: Duration) -> Self {
+        self.ask_every = Some(interval);
+        self
+    }
+
     /// When the history that is needed is compacted: deliver the records as they are and go on,
     /// instead of ending with an error.
     pub fn resync(mut self) -> Self {
@@ -153,7 +161,8 @@ impl WatchBuilder {
     /// start without [`resync`](Self::resync).
     pub fn start(self) -> Watch {
         let (items, receiver) = mpsc::channel(WAITING_MAX);
-        let follower = Follower { client: self.client, create: self.create, items };
+        let Self { client, create, ask_every } = self;
+        let follower = Follower { client, create, ask_every, items };
         Watch { items: receiver, task: tokio::spawn(follower.run()) }
     }
 }
@@ -183,6 +192,8 @@ struct Follower {
     client: Client,
     /// What to ask for next; its start moves with what was delivered.
     create: v1::WatchCreate,
+    /// Pause between questions for progress.
+    ask_every: Option<Duration>,
     items: mpsc::Sender<Result<WatchItem>>,
 }
 
@@ -224,7 +235,15 @@ impl Follower {
             .map_err(|status| Error::from_status(&status))?
             .into_inner();
         loop {
-            let response = incoming.message().await.map_err(|status| Error::from_status(&status))?;
+            let response = tokio::select! {
+                response = incoming.message() => response.map_err(|status| Error::from_status(&status))?,
+                () = pause(self.ask_every) => {
+                    let ask = v1::watch_request::Request::Progress(v1::WatchProgress {});
+                    // Full: an earlier question is still on its way, which serves as well.
+                    let _ = requests.try_send(v1::WatchRequest { request: Some(ask) });
+                    continue;
+                }
+            };
             let response = response.ok_or_else(broken)?;
             if let Some(refused) = response.refused {
                 return Err(Error::from_wire(refused));
@@ -271,6 +290,14 @@ impl Follower {
     }
 }
 
+/// Completes after so long, or never.
+async fn pause(interval: Option<Duration>) {
+    match interval {
+        Some(interval) => tokio::time::sleep(interval).await,
+        None => std::future::pending().await,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -282,8 +309,12 @@ mod tests {
         let options = Client::builder();
         let inner = crate::client::Inner { endpoints: endpoints.into(), options };
         let create = v1::WatchCreate { start_revision: start, ..Default::default() };
-        let mut follower =
-            Follower { client: Client { inner: inner.into() }, create, items: mpsc::channel(1).0 };
+        let mut follower = Follower {
+            client: Client { inner: inner.into() },
+            create,
+            ask_every: None,
+            items: mpsc::channel(1).0,
+        };
         for frame in frames {
             follower.item(frame).expect("not an end");
         }

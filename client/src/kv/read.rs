@@ -84,12 +84,27 @@ impl Range {
         Ok(self.target.range(self.request).await?.count)
     }
 
+    /// All records of the range at once, however many they are, with their one revision. The limit,
+    /// if one was set, bounds the whole. For more than fits into memory see [`stream`](Self::stream).
+    pub async fn all(self) -> Result<Page> {
+        let Self { target, request } = self;
+        let limit = request.limit;
+        let mut pages =
+            Pages { target, revision: 0, request: Some(request), left: (limit > 0).then_some(limit) };
+        let mut records = Vec::new();
+        while let Some(page) = pages.next().await? {
+            records.extend(page);
+        }
+        let count = records.len() as u64;
+        Ok(Page { revision: pages.revision, records, more: false, count })
+    }
+
     /// All records of the range, page by page, all of one revision, however many they are. The
     /// limit, if one was set, bounds the whole.
     pub fn stream(self) -> impl Stream<Item = Result<KeyValue>> + Send + 'static {
         let Self { target, request } = self;
         let limit = request.limit;
-        let pages = Pages { target, request: Some(request), left: (limit > 0).then_some(limit) };
+        let pages = Pages { target, revision: 0, request: Some(request), left: (limit > 0).then_some(limit) };
         futures::stream::try_unfold(pages, |mut pages| async move {
             Ok(pages.next().await?.map(|records| (records, pages)))
         })
@@ -120,6 +135,8 @@ struct Pages {
     target: Target,
     /// What to ask next; `None` after the last page.
     request: Option<v1::RangeRequest>,
+    /// Which all pages are of; 0 before the first.
+    revision: u64,
     left: Option<u64>,
 }
 
@@ -128,15 +145,17 @@ impl Pages {
         let Some(mut request) = self.request.take() else { return Ok(None) };
         request.limit = self.left.unwrap_or(0);
         let response = self.target.range(request.clone()).await?;
+        if self.revision == 0 {
+            let read_at = response.header.unwrap_or_default().revision;
+            self.revision = if request.revision == 0 { read_at } else { request.revision };
+        }
         let records: Vec<KeyValue> = response.records.into_iter().map(Into::into).collect();
         if let Some(left) = &mut self.left {
             *left = left.saturating_sub(records.len() as u64);
         }
         if let Some(last) = records.last().filter(|_| response.more && self.left != Some(0)) {
             // The first page fixes the revision, so that all pages are of one state.
-            if request.revision == 0 {
-                request.revision = response.header.unwrap_or_default().revision;
-            }
+            request.revision = self.revision;
             let range = request.range.get_or_insert_default();
             if request.reverse {
                 range.range_end = last.key.clone();

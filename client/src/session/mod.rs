@@ -53,6 +53,7 @@ pub struct Session {
 }
 
 struct Shared {
+    client: Client,
     id: u64,
     timeout: Duration,
     deadline: Duration,
@@ -102,9 +103,11 @@ impl SessionBuilder {
         let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
         let (validity, state) = watch::channel(Validity::healthy(sent + timeout));
         let deadline = self.client.inner.options.deadline;
+        let client = self.client.clone();
         let driver = Driver::new(self.client, opened.session, opened.secret, timeout, receiver, validity);
         tokio::spawn(driver.run());
-        Ok(Session { shared: Arc::new(Shared { id: opened.session, timeout, deadline, commands, state }) })
+        let id = opened.session;
+        Ok(Session { shared: Arc::new(Shared { client, id, timeout, deadline, commands, state }) })
     }
 }
 
@@ -112,6 +115,11 @@ impl Session {
     /// Its id, as servers and operators see it.
     pub fn id(&self) -> u64 {
         self.shared.id
+    }
+
+    /// The client that opened it, for reads and watches that need no session.
+    pub fn client(&self) -> &Client {
+        &self.shared.client
     }
 
     /// Its timeout, as the servers granted it.
