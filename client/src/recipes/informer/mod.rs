@@ -84,6 +84,7 @@ impl<T> Clone for Informer<T> {
 }
 
 struct Inner<T> {
+    client: Client,
     shared: Arc<Shared<T>>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -151,7 +152,12 @@ impl<T: Send + Sync + 'static> Informer<T> {
         });
         let follower = Follower::new(client.clone(), range.into(), Box::new(decode), shared.clone());
         let task = tokio::spawn(follower.run());
-        Self { inner: Arc::new(Inner { shared, task }) }
+        Self { inner: Arc::new(Inner { client: client.clone(), shared, task }) }
+    }
+
+    /// The client that it reads through.
+    pub fn client(&self) -> &Client {
+        &self.inner.client
     }
 
     /// Waits until the records are there for the first time.
