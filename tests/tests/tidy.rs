@@ -179,6 +179,22 @@ fn layers_know_only_what_lies_below() {
     none("a layer names what it must not know", &found);
 }
 
+/// Placement may become cleverer from one version to the next; apply must be the same on all replicas.
+#[test]
+fn apply_does_not_know_placement() {
+    let may = |path: &str| {
+        path == "server/state/src/pool.rs" || path.starts_with("server/state/src/pool/placement")
+    };
+    let mut found = Vec::new();
+    for source in sources() {
+        if source.path.starts_with("server/state/src/") && !may(&source.path) {
+            let named = code(source.production()).filter(|(_, line)| line.contains("placement"));
+            found.extend(named.map(|(number, line)| format!("{}:{number}: {line}", source.path)));
+        }
+    }
+    none("apply names placement", &found);
+}
+
 #[test]
 fn only_consensus_and_storage_name_the_raft_crate() {
     let allowed =

@@ -17,16 +17,18 @@
 //! * An *epoch* is the revision of the grant, and the fencing token.
 //! * *Apply keeps it safe, and nothing else*: epoch e+1 is granted only after the owner of e let go, or
 //!   its session ended and the delay is over, or an operator forced it. Where a shard should be is
-//!   computed outside the log by `placement`, a pure function of [`PoolState`], and proposed as
+//!   computed outside the log by [`placement`], a pure function of [`PoolState`], and proposed as
 //!   [`PoolOp::Assign`]; apply refuses a plan whose steps are not safe, or that was made for another
 //!   state of the pool.
 //! * An owner that does not release in time keeps its shard: only its session's end or an operator's
 //!   [`PoolOp::Force`] takes it away. The move is reported as overdue.
 //!
-//! Modules in reading order: [`op`] and [`query`] (requests), [`reply`], [`event`].
+//! Modules in reading order: [`op`] and [`query`] (requests), [`reply`], [`event`]; then
+//! [`placement`].
 
 pub mod event;
 pub mod op;
+pub mod placement;
 pub mod query;
 pub mod reply;
 
