@@ -37,7 +37,7 @@ impl Failure {
             Self::Client(Error::Rejected { .. }) => 5,
             Self::Client(Error::NotProposed { .. }) => 6,
             Self::Client(Error::Unknown { .. }) => 7,
-            Self::Client(Error::SessionLost { .. }) => 8,
+            Self::Client(Error::SessionLost { .. } | Error::NotHeld { .. }) => 8,
             Self::Local(_) | Self::Bench(_) => 1,
         })
     }

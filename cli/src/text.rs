@@ -9,7 +9,7 @@ pub fn token(word: &str) -> Result<Token, Failure> {
     let bad = || Failure::Usage(format!("guard {word:?} is not of the form KEY=REVISION"));
     let (key, revision) = word.rsplit_once('=').ok_or_else(bad)?;
     let revision = revision.parse().map_err(|_| bad())?;
-    Ok(Token { key: key.to_owned().into(), revision })
+    Ok(Token::of_key(key.to_owned(), revision))
 }
 
 /// A value; `-` stands for standard input.

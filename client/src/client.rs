@@ -166,6 +166,7 @@ impl Client {
                 Error::Unknown { .. } => repeatable,
                 Error::NotProposed { .. }
                 | Error::Rejected { .. }
+                | Error::NotHeld { .. }
                 | Error::SessionLost { .. }
                 | Error::Invalid { .. } => error.is_passing(),
             };

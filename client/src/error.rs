@@ -29,6 +29,17 @@ pub enum Error {
         message: String,
         /// For [`v1::ErrorCode::Compacted`]: the oldest revision that can still be read; else 0.
         oldest_revision: u64,
+        /// What a lock or an election has to say; see [`Error::refusal`].
+        object: Option<Box<v1::ObjectRefusal>>,
+    },
+    /// A lock, or the lead of an election, is not held, or may not be by now. It must not be acted
+    /// upon.
+    #[error("{what} is not held: {cause}. Stop what it protects, and acquire it again")]
+    NotHeld {
+        /// What.
+        what: String,
+        /// Why.
+        cause: String,
     },
     /// It may have happened, or may yet. Ask with [`Client::outcome`](crate::Client::outcome) if
     /// the call had a name, or look at the state.
@@ -57,7 +68,10 @@ impl Error {
     /// Whether the operation certainly had no effect.
     pub fn had_no_effect(&self) -> bool {
         match self {
-            Self::NotProposed { .. } | Self::Rejected { .. } | Self::Invalid { .. } => true,
+            Self::NotProposed { .. }
+            | Self::Rejected { .. }
+            | Self::NotHeld { .. }
+            | Self::Invalid { .. } => true,
             Self::Unknown { .. } | Self::SessionLost { .. } => false,
         }
     }
@@ -66,8 +80,27 @@ impl Error {
     pub fn code(&self) -> Option<v1::ErrorCode> {
         match self {
             Self::NotProposed { code, .. } | Self::Rejected { code, .. } => Some(*code),
-            Self::Unknown { .. } | Self::SessionLost { .. } | Self::Invalid { .. } => None,
+            Self::Unknown { .. } | Self::NotHeld { .. } | Self::SessionLost { .. } | Self::Invalid { .. } => {
+                None
+            }
         }
+    }
+
+    /// Why a lock or an election said no, for programs.
+    pub fn refusal(&self) -> Option<&v1::ObjectRefusal> {
+        match self {
+            Self::Rejected { object, .. } => object.as_deref(),
+            Self::NotProposed { .. }
+            | Self::Unknown { .. }
+            | Self::NotHeld { .. }
+            | Self::SessionLost { .. }
+            | Self::Invalid { .. } => None,
+        }
+    }
+
+    /// Whether a lock or an election said no for this reason.
+    pub(crate) fn is_refused(&self, reason: v1::object_refusal::Reason) -> bool {
+        self.refusal().is_some_and(|refusal| refusal.reason() == reason)
     }
 
     /// Whether the same may succeed a moment later, here or at another member.
@@ -76,7 +109,10 @@ impl Error {
             // Space comes back only when somebody makes it.
             Self::NotProposed { code, .. } => *code != v1::ErrorCode::NoSpace,
             Self::Unknown { .. } => true,
-            Self::Rejected { .. } | Self::SessionLost { .. } | Self::Invalid { .. } => false,
+            Self::Rejected { .. }
+            | Self::NotHeld { .. }
+            | Self::SessionLost { .. }
+            | Self::Invalid { .. } => false,
         }
     }
 
@@ -95,7 +131,8 @@ impl Error {
         match error.certainty() {
             v1::Certainty::NotProposed => Self::NotProposed { code, message },
             v1::Certainty::Rejected => {
-                Self::Rejected { code, message, oldest_revision: error.oldest_revision }
+                let object = error.object.map(Box::new);
+                Self::Rejected { code, message, oldest_revision: error.oldest_revision, object }
             }
             v1::Certainty::Committed | v1::Certainty::Unknown | v1::Certainty::Unspecified => {
                 Self::Unknown { message }

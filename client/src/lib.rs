@@ -27,13 +27,16 @@
 //! service remembers its outcome. Writes of a [`Session`] always have one.
 //!
 //! Modules in reading order: [`error`], [`types`], [`client`], [`kv`], [`txn`], [`session`],
-//! [`watch`], [`cluster`], [`recipes`].
+//! [`watch`], [`lock`], [`election`], [`fencing`], [`cluster`], [`recipes`].
 
 pub mod client;
 pub mod cluster;
+pub mod election;
 mod endpoints;
 pub mod error;
+pub mod fencing;
 pub mod kv;
+pub mod lock;
 pub mod recipes;
 pub mod session;
 mod target;
@@ -42,10 +45,13 @@ pub mod types;
 pub mod watch;
 
 pub use client::{Client, ClientBuilder};
+pub use election::{Campaign, Candidate, Election, Leader, Leadership, Observation, Observed, Observer};
 pub use error::{Error, Result};
+pub use fencing::{FencingGate, Stale};
 pub use kv::{Deleted, Outcome, Page, Written};
+pub use lock::{Busy, Claim, Hold, Lock, Locks, LossCause, Lost, RevocationRequest, Waiting};
 pub use oarlock_proto::v1 as wire;
 pub use session::{Session, SessionState};
 pub use txn::{TxnOutcome, compare, op};
-pub use types::{KeyRange, KeyValue, Token, all, between, key, prefix};
+pub use types::{KeyRange, KeyValue, Scope, Token, all, between, key, prefix};
 pub use watch::{Watch, WatchEvent, WatchItem};

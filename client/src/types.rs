@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use oarlock_proto::v1;
+use std::fmt;
 use std::ops::{Bound, RangeBounds};
 
 /// A key with all that is known of it.
@@ -24,7 +25,7 @@ pub struct KeyValue {
 impl KeyValue {
     /// The fencing token of this generation of the key.
     pub fn token(&self) -> Token {
-        Token { key: self.key.clone(), revision: self.create_revision }
+        Token { scope: Scope::Key(self.key.clone()), revision: self.create_revision }
     }
 
     /// The value as text, with replacement characters where it is not UTF-8.
@@ -40,19 +41,77 @@ impl From<v1::KeyValue> for KeyValue {
     }
 }
 
-/// A fencing token: proof of having held `key` at `revision`. Any write may carry it as a guard,
-/// and resources outside may ask whether it is still current.
+/// A fencing token: proof of having held something at `revision`. Any write may carry it as a guard,
+/// and resources outside may ask whether it is still current, or remember the highest one that they
+/// saw ([`FencingGate`](crate::FencingGate)).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token {
     /// What it was granted for.
-    pub key: Bytes,
-    /// Grows with every grant, over all keys.
+    pub scope: Scope,
+    /// Grows with every grant, over all scopes.
     pub revision: u64,
+}
+
+impl Token {
+    /// The token of a key: its create revision.
+    pub fn of_key(key: impl Into<Bytes>, revision: u64) -> Self {
+        Self { scope: Scope::Key(key.into()), revision }
+    }
+
+    /// The token of a lock or semaphore: the revision of the grant.
+    pub fn of_lock(name: impl Into<Bytes>, revision: u64) -> Self {
+        Self { scope: Scope::Lock(name.into()), revision }
+    }
+
+    /// The token of a leader: the revision of the grant.
+    pub fn of_election(name: impl Into<Bytes>, revision: u64) -> Self {
+        Self { scope: Scope::Election(name.into()), revision }
+    }
+}
+
+/// What a fencing token speaks of.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scope {
+    /// A key, by name.
+    Key(Bytes),
+    /// A znode, by path.
+    Node(Bytes),
+    /// A lock or a semaphore, by name.
+    Lock(Bytes),
+    /// The lead of an election, by name.
+    Election(Bytes),
+}
+
+impl Scope {
+    /// The key, path or name.
+    pub fn name(&self) -> &Bytes {
+        match self {
+            Self::Key(name) | Self::Node(name) | Self::Lock(name) | Self::Election(name) => name,
+        }
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self {
+            Self::Key(_) => "key",
+            Self::Node(_) => "znode",
+            Self::Lock(_) => "lock",
+            Self::Election(_) => "election",
+        };
+        write!(f, "{kind} {:?}", String::from_utf8_lossy(self.name()))
+    }
 }
 
 impl From<Token> for v1::Guard {
     fn from(token: Token) -> Self {
-        Self { scope: Some(v1::guard::Scope::Key(token.key)), token: token.revision }
+        let scope = match token.scope {
+            Scope::Key(key) => v1::guard::Scope::Key(key),
+            Scope::Node(path) => v1::guard::Scope::NodePath(path),
+            Scope::Lock(name) => v1::guard::Scope::Lock(name),
+            Scope::Election(name) => v1::guard::Scope::Election(name),
+        };
+        Self { scope: Some(scope), token: token.revision }
     }
 }
 

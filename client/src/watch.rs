@@ -62,6 +62,22 @@ pub enum WatchItem {
     },
 }
 
+impl WatchItem {
+    /// What a frame of a watch of keys delivers.
+    fn of(kind: Kind) -> Option<Self> {
+        Some(match kind {
+            Kind::Created(created) => Self::Created { next_revision: created.next_revision },
+            Kind::Events(events) => Self::Events(events.events.into_iter().map(Into::into).collect()),
+            Kind::Progress(progress) => Self::Progress { revision: progress.through_revision },
+            Kind::Resync(page) => {
+                let records = page.records.into_iter().map(Into::into).collect();
+                Self::Resync { revision: page.revision, records, last: page.last }
+            }
+            Kind::Cancelled(_) => return None,
+        })
+    }
+}
+
 /// One change of one key.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WatchEvent {
@@ -160,44 +176,67 @@ impl WatchBuilder {
     /// Begins. The stream ends only with an error that retrying cannot mend, such as a compacted
     /// start without [`resync`](Self::resync).
     pub fn start(self) -> Watch {
-        let (items, receiver) = mpsc::channel(WAITING_MAX);
         let Self { client, create, ask_every } = self;
-        let follower = Follower { client, create, ask_every, items };
-        Watch { items: receiver, task: tokio::spawn(follower.run()) }
+        Watch { following: Following::begin(client, create, ask_every, WatchItem::of) }
     }
 }
 
 /// A running watch: a stream of [`WatchItem`]s. Dropping it ends it.
 pub struct Watch {
-    items: mpsc::Receiver<Result<WatchItem>>,
-    task: tokio::task::JoinHandle<()>,
+    following: Following<WatchItem>,
 }
 
 impl Stream for Watch {
     type Item = Result<WatchItem>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.items.poll_recv(context)
+        self.following.items.poll_recv(context)
     }
 }
 
-impl Drop for Watch {
+/// A running watch, whatever it watches. Dropping it ends it.
+pub(crate) struct Following<T> {
+    items: mpsc::Receiver<Result<T>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl<T: Send + 'static> Following<T> {
+    /// Begins; `convert` makes what is delivered of a frame, if anything.
+    pub(crate) fn begin(
+        client: Client,
+        create: v1::WatchCreate,
+        ask_every: Option<Duration>,
+        convert: fn(Kind) -> Option<T>,
+    ) -> Self {
+        let (items, receiver) = mpsc::channel(WAITING_MAX);
+        let follower = Follower { client, create, ask_every, items, convert };
+        Self { items: receiver, task: tokio::spawn(follower.run()) }
+    }
+
+    /// What comes next. Ends after an error that retrying cannot mend.
+    pub(crate) async fn next(&mut self) -> Option<Result<T>> {
+        self.items.recv().await
+    }
+}
+
+impl<T> Drop for Following<T> {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
 /// Follows the changes over many streams.
-struct Follower {
+struct Follower<T> {
     client: Client,
     /// What to ask for next; its start moves with what was delivered.
     create: v1::WatchCreate,
     /// Pause between questions for progress.
     ask_every: Option<Duration>,
-    items: mpsc::Sender<Result<WatchItem>>,
+    items: mpsc::Sender<Result<T>>,
+    convert: fn(Kind) -> Option<T>,
 }
 
-impl Follower {
+impl<T: Send + 'static> Follower<T> {
     async fn run(mut self) {
         loop {
             let error = match self.follow().await {
@@ -258,35 +297,26 @@ impl Follower {
 
     /// Turns a frame into an item and moves the start behind what it delivers. The start moves only
     /// with whole revisions, so that a resumption neither skips nor repeats.
-    fn item(&mut self, kind: Kind) -> Result<Option<WatchItem>> {
-        Ok(Some(match kind {
+    fn item(&mut self, kind: Kind) -> Result<Option<T>> {
+        match &kind {
             Kind::Created(created) => {
                 // Where a start was asked for it stays until something was delivered: before a
                 // resync, `next_revision` is beyond the pages that are still to come.
                 if self.create.start_revision == 0 {
                     self.create.start_revision = created.next_revision;
                 }
-                WatchItem::Created { next_revision: created.next_revision }
             }
-            Kind::Events(events) => {
-                self.create.start_revision = events.through_revision + 1;
-                WatchItem::Events(events.events.into_iter().map(Into::into).collect())
-            }
+            Kind::Events(events) => self.create.start_revision = events.through_revision + 1,
             Kind::Progress(progress) => {
                 self.create.start_revision = self.create.start_revision.max(progress.through_revision + 1);
-                WatchItem::Progress { revision: progress.through_revision }
             }
-            Kind::Resync(page) => {
-                if page.last {
-                    self.create.start_revision = page.revision + 1;
-                }
-                let records = page.records.into_iter().map(Into::into).collect();
-                WatchItem::Resync { revision: page.revision, records, last: page.last }
-            }
+            Kind::Resync(page) if page.last => self.create.start_revision = page.revision + 1,
+            Kind::Resync(_) => {}
             Kind::Cancelled(cancelled) => {
-                return Err(Error::from_wire(cancelled.error.unwrap_or_default()));
+                return Err(Error::from_wire(cancelled.error.clone().unwrap_or_default()));
             }
-        }))
+        }
+        Ok((self.convert)(kind))
     }
 }
 
@@ -309,12 +339,9 @@ mod tests {
         let options = Client::builder();
         let inner = crate::client::Inner { endpoints: endpoints.into(), options };
         let create = v1::WatchCreate { start_revision: start, ..Default::default() };
-        let mut follower = Follower {
-            client: Client { inner: inner.into() },
-            create,
-            ask_every: None,
-            items: mpsc::channel(1).0,
-        };
+        let client = Client { inner: inner.into() };
+        let (items, convert) = (mpsc::channel(1).0, WatchItem::of);
+        let mut follower = Follower { client, create, ask_every: None, items, convert };
         for frame in frames {
             follower.item(frame).expect("not an end");
         }
@@ -324,7 +351,7 @@ mod tests {
     #[test]
     fn a_watch_resumes_behind_what_was_delivered() {
         let created = |next_revision| Kind::Created(Created { next_revision });
-        let events = |through_revision| Kind::Events(Events { events: Vec::new(), through_revision });
+        let events = |through_revision| Kind::Events(Events { through_revision, ..Events::default() });
         let progress = |through_revision| Kind::Progress(Progress { through_revision });
         assert_eq!(resumes_from(0, vec![created(5)]), 5);
         assert_eq!(resumes_from(9, vec![created(9)]), 9, "a start in the future");

@@ -1,5 +1,6 @@
 //! Sessions against members that break, refuse, hang and forget.
 
+#[allow(dead_code, reason = "each test program uses a part of it")]
 mod fake;
 
 use fake::Cluster;

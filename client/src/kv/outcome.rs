@@ -14,6 +14,8 @@ pub enum Outcome {
     Committed {
         /// Its revision.
         revision: u64,
+        /// The fencing token, if it was granted a lock or the lead of an election.
+        token: Option<u64>,
     },
     /// It was refused.
     Rejected(Error),
@@ -69,9 +71,13 @@ impl Client {
         let Some(outcome) = answer.outcome.filter(|_| answer.known) else { return Ok(Outcome::NotKnown) };
         Ok(match outcome.result {
             Some(v1::outcome::Result::Rejected(error)) => Outcome::Rejected(Error::from_wire(error)),
-            Some(v1::outcome::Result::Txn(_) | v1::outcome::Result::Done(_)) | None => {
-                Outcome::Committed { revision: outcome.revision }
-            }
+            Some(v1::outcome::Result::Object(v1::ObjectResult {
+                result: Some(v1::object_result::Result::Granted(granted)),
+            })) => Outcome::Committed { revision: outcome.revision, token: Some(granted.token) },
+            Some(
+                v1::outcome::Result::Txn(_) | v1::outcome::Result::Done(_) | v1::outcome::Result::Object(_),
+            )
+            | None => Outcome::Committed { revision: outcome.revision, token: None },
         })
     }
 }

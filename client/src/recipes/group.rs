@@ -159,6 +159,7 @@ impl<D: Serialize + DeserializeOwned + Clone + Send + Sync + 'static> Group<D> {
                     holder.map_or(0, |record| record.owner)
                 ),
                 oldest_revision: 0,
+                object: None,
             }),
         }
     }

@@ -5,6 +5,7 @@ use super::link::{Broken, Link};
 use super::pipeline::Pipeline;
 use super::pulse::Pulse;
 use super::state::{SessionState, Validity};
+use super::watches::{Watches, Watching};
 use crate::client::Client;
 use crate::error::{Error, Result};
 use bytes::Bytes;
@@ -19,8 +20,18 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// At least this long is waited for one member's welcome.
 const ATTACH_TIME_MIN: Duration = Duration::from_millis(500);
 
+/// What a session is asked for.
+pub(super) enum Command {
+    /// An operation.
+    Op(Operation),
+    /// Watches of objects.
+    Watch(Watching),
+    /// The end of the watches that were asked for together under this number.
+    Unwatch(u64),
+}
+
 /// An operation and who waits for it.
-pub(super) struct Command {
+pub(super) struct Operation {
     pub(super) op: Op,
     pub(super) guards: Vec<v1::Guard>,
     pub(super) exactly_once: bool,
@@ -36,6 +47,7 @@ pub(super) struct Driver {
     commands: mpsc::Receiver<Command>,
     validity: Arc<watch::Sender<Validity>>,
     pipeline: Pipeline,
+    watches: Watches,
     /// Nobody holds the session any more.
     abandoned: bool,
     /// Id of the operation that closes the session, once it was asked for.
@@ -71,7 +83,8 @@ impl Driver {
     ) -> Self {
         let pipeline = Pipeline::new();
         let validity = Arc::new(validity);
-        Self { client, session, secret, timeout, commands, validity, pipeline, abandoned: false, close: None }
+        let (watches, abandoned, close) = (Watches::default(), false, None);
+        Self { client, session, secret, timeout, commands, validity, pipeline, watches, abandoned, close }
     }
 
     /// Attaches, carries, and attaches again, until the session ends.
@@ -105,7 +118,9 @@ impl Driver {
         self.pipeline.fail(&error);
         self.commands.close();
         while let Ok(command) = self.commands.try_recv() {
-            let _ = command.reply.send(Err(error.clone()));
+            if let Command::Op(operation) = command {
+                let _ = operation.reply.send(Err(error.clone()));
+            }
         }
     }
 
@@ -130,8 +145,10 @@ impl Driver {
         let mut beat = tokio::time::interval(pulse.interval());
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut batch = Vec::new();
-        let unanswered = self.pipeline.unanswered();
-        let mut step = self.send(&link, unanswered);
+        // The watches first: what they tell comes before the answers that could reveal it.
+        let mut again = self.watches.all();
+        again.extend(self.pipeline.unanswered());
+        let mut step = self.send(&link, again);
         loop {
             if let Err(end) = step {
                 return end;
@@ -140,7 +157,7 @@ impl Driver {
             let again = self.pipeline.has_refused();
             step = tokio::select! {
                 frame = link.receive() => match frame {
-                    Ok(frame) => self.receive(frame, &mut pulse, &mut beat),
+                    Ok(frame) => self.receive(&link, frame, &mut pulse, &mut beat),
                     Err(broken) => Err(broken.into()),
                 },
                 count = self.commands.recv_many(&mut batch, room), if room > 0 && !self.abandoned => {
@@ -161,7 +178,14 @@ impl Driver {
             self.abandoned = true;
             return if self.pipeline.is_empty() { Err(End::Finished) } else { Ok(()) };
         }
-        let ops: Vec<v1::ClientOp> = batch.drain(..).map(|command| self.pipeline.add(command)).collect();
+        let mut ops: Vec<v1::ClientOp> = Vec::with_capacity(count);
+        for command in batch.drain(..) {
+            match command {
+                Command::Op(operation) => ops.push(self.pipeline.add(operation)),
+                Command::Watch(watching) => ops.extend(self.watches.begin(watching)),
+                Command::Unwatch(group) => ops.extend(self.watches.end(group)),
+            }
+        }
         let closing = ops.iter().find(|op| matches!(op.op, Some(Op::CloseSession(_))));
         self.close = self.close.or(closing.map(|op| op.id));
         self.send(link, ops)
@@ -174,11 +198,17 @@ impl Driver {
         Ok(())
     }
 
-    fn receive(&mut self, frame: v1::ServerFrame, pulse: &mut Pulse, beat: &mut Interval) -> Step {
+    fn receive(
+        &mut self,
+        link: &Link,
+        frame: v1::ServerFrame,
+        pulse: &mut Pulse,
+        beat: &mut Interval,
+    ) -> Step {
         let mut closed = false;
         for item in frame.items {
             closed |= self.close == Some(item.id) && is_gone(&item);
-            self.pipeline.answered(item);
+            self.item(link, item)?;
         }
         if closed {
             return Err(End::Finished);
@@ -193,6 +223,20 @@ impl Driver {
             return Err(End::Finished);
         }
         Ok(())
+    }
+
+    fn item(&mut self, link: &Link, item: v1::ServerItem) -> Step {
+        let ops = match item {
+            v1::ServerItem { item: Some(Item::Watch(frame)), .. } => self.watches.frame(frame),
+            v1::ServerItem { id, item: Some(Item::Error(error)) } if self.watches.has(id) => {
+                self.watches.over(id, error)
+            }
+            answer => {
+                self.pipeline.answered(answer);
+                return Ok(());
+            }
+        };
+        self.send(link, ops)
     }
 
     fn alive(&self, alive: &v1::Alive, pulse: &mut Pulse, beat: &mut Interval) -> Step {
@@ -244,7 +288,10 @@ fn end_of(error: Error) -> End {
         // Wrong secret, or a protocol that this server does not speak: no endpoint will do better.
         Error::Invalid { message } => End::Lost(message),
         Error::SessionLost { cause, .. } => End::Lost(cause),
-        Error::NotProposed { .. } | Error::Rejected { .. } | Error::Unknown { .. } => End::Broken,
+        Error::NotProposed { .. }
+        | Error::Rejected { .. }
+        | Error::NotHeld { .. }
+        | Error::Unknown { .. } => End::Broken,
     }
 }
 

@@ -22,22 +22,27 @@
 mod driver;
 mod jeopardy;
 mod link;
+mod objects;
 mod pipeline;
 mod pulse;
 mod state;
+mod watches;
 
+pub(crate) use objects::ObjectWatch;
 pub use state::{SessionState, Validity};
+pub(crate) use watches::Told;
 
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::kv::{Put, Written};
 use crate::types::{KeyValue, Token};
 use bytes::Bytes;
-use driver::{Command, Driver};
+use driver::{Command, Driver, Operation};
 use futures::Stream;
 use oarlock_proto::v1::{self, client_op::Op, server_item::Item, sessions_client::SessionsClient};
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -59,6 +64,8 @@ struct Shared {
     deadline: Duration,
     commands: mpsc::Sender<Command>,
     state: watch::Receiver<Validity>,
+    next_claim: AtomicU64,
+    next_watch: AtomicU64,
 }
 
 /// A session that is about to be opened.
@@ -107,7 +114,9 @@ impl SessionBuilder {
         let driver = Driver::new(self.client, opened.session, opened.secret, timeout, receiver, validity);
         tokio::spawn(driver.run());
         let id = opened.session;
-        Ok(Session { shared: Arc::new(Shared { client, id, timeout, deadline, commands, state }) })
+        let (next_claim, next_watch) = (AtomicU64::new(1), AtomicU64::new(1));
+        let shared = Shared { id, timeout, deadline, commands, state, client, next_claim, next_watch };
+        Ok(Session { shared: Arc::new(shared) })
     }
 }
 
@@ -151,6 +160,21 @@ impl Session {
     /// each other faster than they are taken are skipped. Ends after the session's end.
     pub fn states(&self) -> impl Stream<Item = Validity> + Send + Unpin + 'static {
         tokio_stream::wrappers::WatchStream::new(self.shared.state.clone())
+    }
+
+    /// How it stands, and until when the holder may act, to be looked at again and again.
+    pub(crate) fn validity(&self) -> watch::Receiver<Validity> {
+        self.shared.state.clone()
+    }
+
+    /// Whether it was lost or closed.
+    pub(crate) fn is_over(&self) -> bool {
+        self.shared.commands.is_closed() || matches!(self.state(), SessionState::Lost { .. })
+    }
+
+    /// The client's deadline for a call.
+    pub(crate) fn deadline(&self) -> Duration {
+        self.shared.deadline
     }
 
     /// Waits for the next change of state.
@@ -234,7 +258,7 @@ impl Session {
             let cause = "its validity ran out before the grant arrived".to_owned();
             return Err(Error::SessionLost { session: self.id(), cause });
         }
-        Ok(Ok(Token { key: single, revision: outcome.revision }))
+        Ok(Ok(Token::of_key(single, outcome.revision)))
     }
 
     /// Ends the session now; the servers remove what it owns in one revision.
@@ -259,7 +283,7 @@ impl Session {
 
     async fn submit(&self, op: Op, guards: Vec<v1::Guard>, exactly_once: bool) -> Result<Item> {
         let (reply, answer) = oneshot::channel();
-        let command = Command { op, guards, exactly_once, reply };
+        let command = Command::Op(Operation { op, guards, exactly_once, reply });
         let work = async {
             let gone = |_| self.gone();
             self.shared.commands.send(command).await.map_err(gone)?;
@@ -274,12 +298,18 @@ impl Session {
         tokio::time::timeout(deadline, work).await.map_err(late)?
     }
 
-    fn gone(&self) -> Error {
+    pub(crate) fn gone(&self) -> Error {
         let cause = match self.state() {
             SessionState::Lost { cause } => cause,
             SessionState::Healthy | SessionState::Jeopardy => "it was closed".to_owned(),
         };
         Error::SessionLost { session: self.id(), cause }
+    }
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("id", &self.id()).field("state", &self.state()).finish()
     }
 }
 

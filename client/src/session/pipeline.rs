@@ -1,6 +1,6 @@
 //! The operations of a session that were not answered yet.
 
-use super::driver::Command;
+use super::driver::Operation;
 use crate::error::{Error, Result};
 use oarlock_proto::v1::{self, client_op::Op, server_item::Item};
 use prost::Message;
@@ -67,8 +67,8 @@ impl Pipeline {
     }
 
     /// Takes an operation and returns it as it goes out.
-    pub(super) fn add(&mut self, command: Command) -> v1::ClientOp {
-        let Command { op, guards, exactly_once, reply } = command;
+    pub(super) fn add(&mut self, operation: Operation) -> v1::ClientOp {
+        let Operation { op, guards, exactly_once, reply } = operation;
         let counter = if exactly_once { &mut self.next_sequence } else { &mut self.next_read };
         let id = *counter;
         *counter += 1;
@@ -184,7 +184,14 @@ fn may_repeat(op: &v1::ClientOp) -> bool {
     op.exactly_once
         || matches!(
             op.op,
-            Some(Op::Range(_) | Op::CheckToken(_) | Op::GetOutcome(_) | Op::Ping(_) | Op::CloseSession(_))
+            Some(
+                Op::Range(_)
+                    | Op::CheckToken(_)
+                    | Op::GetOutcome(_)
+                    | Op::ObjectQuery(_)
+                    | Op::Ping(_)
+                    | Op::CloseSession(_)
+            )
         )
 }
 
@@ -194,14 +201,14 @@ mod tests {
 
     type Answer = oneshot::Receiver<Result<Item>>;
 
-    fn command(exactly_once: bool) -> (Command, Answer) {
+    fn operation(exactly_once: bool) -> (Operation, Answer) {
         let (reply, answer) = oneshot::channel();
-        (Command { op: Op::Ping(true), guards: Vec::new(), exactly_once, reply }, answer)
+        (Operation { op: Op::Ping(true), guards: Vec::new(), exactly_once, reply }, answer)
     }
 
     fn add(pipeline: &mut Pipeline, exactly_once: bool) -> (u64, Answer) {
-        let (command, answer) = command(exactly_once);
-        (pipeline.add(command).id, answer)
+        let (operation, answer) = operation(exactly_once);
+        (pipeline.add(operation).id, answer)
     }
 
     fn done(id: u64) -> v1::ServerItem {

@@ -1,6 +1,8 @@
 //! A small cluster in memory for tests of the client: sessions with an exactly-once window, served
 //! by several listeners over one state, each of which can be told to misbehave.
 
+pub mod objects;
+
 use oarlock_proto::v1::{self, client_op::Op, server_item::Item, sessions_server::Sessions};
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -17,6 +19,10 @@ pub struct State {
     outcomes: BTreeMap<u64, u64>,
     secret: bytes::Bytes,
     lost: bool,
+    /// Locks.
+    pub objects: objects::Objects,
+    /// Told whenever something happened to a lock.
+    changed: tokio::sync::watch::Sender<()>,
 }
 
 /// How one member misbehaves.
@@ -28,6 +34,8 @@ pub struct Faults {
     pub refuse: AtomicUsize,
     /// No quorum confirms its keep-alives.
     pub cut_off: AtomicBool,
+    /// Breaks a stream when it is told.
+    pub cut: tokio::sync::Notify,
     /// Streams that attached.
     pub attached: AtomicUsize,
 }
@@ -62,6 +70,14 @@ impl Cluster {
         cluster
     }
 
+    /// Does something to the locks, and tells those who watch.
+    pub fn with_objects<T>(&self, then: impl FnOnce(&mut objects::Objects) -> T) -> T {
+        let mut state = self.state.lock().expect("no panic");
+        let result = then(&mut state.objects);
+        state.changed.send_replace(());
+        result
+    }
+
     /// The session ends on the servers' side.
     pub fn lose(&self) {
         self.state.lock().expect("no panic").lost = true;
@@ -73,7 +89,34 @@ fn error(code: v1::ErrorCode, certainty: v1::Certainty) -> v1::Error {
     v1::Error { code: code.into(), certainty: certainty.into(), message, ..v1::Error::default() }
 }
 
+fn refused(refusal: v1::ObjectRefusal) -> v1::Error {
+    v1::Error { object: Some(refusal), ..error(v1::ErrorCode::Object, v1::Certainty::Rejected) }
+}
+
+/// The watches of one stream: the object, and the first revision that was not sent.
+type Watches = BTreeMap<u64, (bytes::Bytes, u64)>;
+
 impl State {
+    /// What the watches of a stream are sent now.
+    fn watched(&self, watches: &mut Watches) -> Vec<v1::ServerItem> {
+        use v1::watch_frame::{Cancelled, Kind};
+        let mut items = Vec::new();
+        watches.retain(|watch_id, (name, next)| {
+            let (kind, goes_on) = match self.objects.after(name, next) {
+                None => return true,
+                Some(objects::Sent::Events(events)) => (Kind::Events(events), true),
+                Some(objects::Sent::Compacted) => {
+                    let compacted = error(v1::ErrorCode::Compacted, v1::Certainty::Rejected);
+                    (Kind::Cancelled(Cancelled { error: Some(compacted) }), false)
+                }
+            };
+            let frame = v1::WatchFrame { watch_id: *watch_id, kind: Some(kind) };
+            items.push(v1::ServerItem { id: 0, item: Some(Item::Watch(frame)) });
+            goes_on
+        });
+        items
+    }
+
     fn execute(&mut self, op: v1::ClientOp) -> Item {
         if self.lost {
             return Item::Error(error(v1::ErrorCode::SessionNotFound, v1::Certainty::Rejected));
@@ -92,6 +135,12 @@ impl State {
                     v1::Header { revision: self.outcomes[&op.id], repeated, ..v1::Header::default() };
                 Item::Put(v1::PutResponse { header: Some(header), previous: None })
             }
+            Some(Op::Object(object)) => {
+                let outcome = self.objects.execute(op.id, object);
+                self.changed.send_replace(());
+                outcome.map_or_else(|refusal| Item::Error(refused(refusal)), Item::Object)
+            }
+            Some(Op::ObjectQuery(query)) => Item::ObjectAnswer(self.objects.places(query)),
             Some(Op::CloseSession(_)) => {
                 self.lost = true;
                 Item::Done(v1::Header::default())
@@ -103,7 +152,7 @@ impl State {
 
 impl Member {
     /// The answer to a frame; `None` breaks the stream.
-    fn answer(&self, frame: v1::ClientFrame) -> Option<v1::ServerFrame> {
+    fn answer(&self, frame: v1::ClientFrame, watches: &mut Watches) -> Option<v1::ServerFrame> {
         let mut answer = v1::ServerFrame::default();
         let mut state = self.state.lock().expect("no panic");
         if let Some(hello) = frame.hello {
@@ -127,12 +176,25 @@ impl Member {
                 answer.items.push(v1::ServerItem { id, item: Some(Item::Error(refused)) });
                 continue;
             }
+            match op.op {
+                Some(Op::Watch(watch)) => {
+                    watches.insert(watch.watch_id, (watch.object, watch.start_revision));
+                    continue;
+                }
+                Some(Op::CancelWatch(watch)) => {
+                    watches.remove(&watch.watch_id);
+                    continue;
+                }
+                _ => {}
+            }
             let item = state.execute(op);
             if take_one(&self.faults.break_after) == Some(true) {
                 return None;
             }
+            answer.items.extend(state.watched(watches));
             answer.items.push(v1::ServerItem { id, item: Some(item) });
         }
+        answer.items.extend(state.watched(watches));
         Some(answer)
     }
 }
@@ -168,8 +230,21 @@ impl Sessions for Member {
         let mut incoming = request.into_inner();
         let (sender, receiver) = tokio::sync::mpsc::channel(16);
         tokio::spawn(async move {
-            while let Ok(Some(frame)) = incoming.message().await {
-                let Some(answer) = member.answer(frame) else { return };
+            let mut watches = Watches::new();
+            let mut changed = member.state.lock().expect("no panic").changed.subscribe();
+            loop {
+                let answer = tokio::select! {
+                    frame = incoming.message() => match frame {
+                        Ok(Some(frame)) => member.answer(frame, &mut watches),
+                        Ok(None) | Err(_) => return,
+                    },
+                    _ = changed.changed() => {
+                        let items = member.state.lock().expect("no panic").watched(&mut watches);
+                        Some(v1::ServerFrame { items, ..Default::default() })
+                    }
+                    () = member.faults.cut.notified() => None,
+                };
+                let Some(answer) = answer else { return };
                 let last = answer.goodbye.is_some();
                 if sender.send(Ok(answer)).await.is_err() || last {
                     return;

@@ -25,7 +25,7 @@ pub struct Limits {
     pub frame_bytes: usize,
     /// Operations of one stream that may be unanswered; above it the stream is read no further.
     pub window: usize,
-    /// Range reads over several keys among them. Each may be answered with a page of 4 MiB.
+    /// Range reads over several keys, and questions about objects, among them. Each may be answered with a page of 4 MiB.
     pub spans: usize,
     /// Bytes of answers that may wait for a slow client; above it its stream is read no further.
     pub waiting_bytes: usize,
@@ -193,6 +193,8 @@ signed!(
     TxnResponse,
     GetOutcomeResponse,
     CheckTokenResponse,
+    ObjectResponse,
+    ObjectAnswer,
     ListSessionsResponse,
     ListMembersResponse,
 );

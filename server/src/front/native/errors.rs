@@ -4,6 +4,7 @@
 //! The status codes are those that etcd's clients know where etcd has the case. The certainty is
 //! always set: a client decides by it, not by the code, whether it may repeat a request.
 
+use super::convert::object_reply;
 use super::door::Door;
 use crate::node::request::{Certainty, Refusal};
 use bytes::Bytes;
@@ -89,12 +90,17 @@ pub fn rejection(rejection: &Rejection) -> v1::Error {
         Rejection::FutureRevision { current, .. } => (0, current.get()),
         _ => (0, 0),
     };
+    let object = match rejection {
+        Rejection::Object(error) => Some(object_reply::refusal(error)),
+        _ => None,
+    };
     v1::Error {
         code: code.into(),
         certainty: v1::Certainty::Rejected.into(),
         message: rejection.to_string(),
         oldest_revision,
         current_revision,
+        object,
         ..v1::Error::default()
     }
 }

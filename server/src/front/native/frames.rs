@@ -1,6 +1,6 @@
 //! The sending half of a session stream: everything that is ready goes out in one frame.
 
-use super::convert::{outcome, watch as convert};
+use super::convert::{object_reply, outcome, watch as convert};
 use super::door::Door;
 use super::errors;
 use super::outbox::{Item, Outbox};
@@ -120,6 +120,8 @@ fn answer(kind: Kind, response: Response) -> Result<Body, v1::Error> {
         Kind::Txn => Body::Txn(outcome::txn(response)?),
         Kind::CheckToken => Body::CheckToken(outcome::check_token(response)?),
         Kind::GetOutcome => Body::GetOutcome(outcome::get_outcome(response)?),
+        Kind::Object => Body::Object(object_reply::written(response)?),
+        Kind::ObjectQuery => Body::ObjectAnswer(object_reply::answered(response)?),
         Kind::Close => Body::Done(outcome::done(response)?),
         Kind::KeepAlive | Kind::Watch => {
             return Err(errors::internal("keep-alives and watches are answered elsewhere"));

@@ -4,7 +4,7 @@
 //! answer is converted back. Nothing here knows how a cluster agrees.
 //!
 //! Modules in reading order: [`door`], [`convert`], [`errors`], the unary services [`kv`],
-//! [`session`], [`cluster`] and [`maintenance`]; then the streams: [`outbox`] (what waits to be
+//! [`session`], [`locks`], [`cluster`] and [`maintenance`]; then the streams: [`outbox`] (what waits to be
 //! sent), [`stream`] and [`frames`] (a session's two directions), [`watch`].
 
 #![allow(clippy::result_large_err, reason = "tonic's services return `Status`, which is large, by value")]
@@ -15,6 +15,7 @@ pub mod door;
 pub mod errors;
 pub mod frames;
 pub mod kv;
+pub mod locks;
 pub mod maintenance;
 pub mod ops;
 pub mod outbox;
@@ -33,10 +34,11 @@ mod tests;
 use cluster::ClusterService;
 use door::Door;
 use kv::KvService;
+use locks::LockService;
 use maintenance::MaintenanceService;
 use oarlock_proto::v1::{
-    cluster_server::ClusterServer, kv_server::KvServer, maintenance_server::MaintenanceServer,
-    sessions_server::SessionsServer, watch_server::WatchServer,
+    cluster_server::ClusterServer, kv_server::KvServer, locks_server::LocksServer,
+    maintenance_server::MaintenanceServer, sessions_server::SessionsServer, watch_server::WatchServer,
 };
 use session::SessionService;
 use std::sync::Arc;
@@ -70,6 +72,9 @@ pub fn routes(door: Arc<Door>) -> Result<(Routes, HealthReporter), tonic_reflect
         )
         .add_service(
             WatchServer::new(WatchService::new(door.clone())).max_decoding_message_size(limits.request_bytes),
+        )
+        .add_service(
+            LocksServer::new(LockService::new(door.clone())).max_decoding_message_size(limits.request_bytes),
         )
         .add_service(ClusterServer::new(ClusterService::new(door.clone())))
         .add_service(MaintenanceServer::new(MaintenanceService::new(door)));

@@ -1,6 +1,6 @@
 //! One operation of a session stream, checked and turned into what the node is asked.
 
-use super::convert::{Form, invalid, key, read, watch, write};
+use super::convert::{Form, invalid, key, object, read, watch, write};
 use super::tags::{ID_END, Kind};
 use crate::node::request::{Request, WatchSpec, Write};
 use oarlock_proto::v1::{self, client_op::Op};
@@ -47,6 +47,8 @@ pub fn asked(op: v1::ClientOp, caller: Caller) -> Form<Asked> {
         }
         Op::CheckToken(request) => around.read(Kind::CheckToken, read::check_token(request)?),
         Op::GetOutcome(request) => around.read(Kind::GetOutcome, read::outcome(request)?),
+        Op::Object(request) => around.write(Kind::Object, object::op(request)?),
+        Op::ObjectQuery(request) => around.read(Kind::ObjectQuery, object::query(request)?),
         Op::Watch(request) => {
             around.plain("watch")?;
             Ok(Asked::Watch(watch_id(request.watch_id)?, watch::spec(request)?))

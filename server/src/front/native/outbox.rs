@@ -86,10 +86,10 @@ impl<T> Outbox<T> {
         let mut queue = self.lock();
         let fits = queue.open < self.limits.window
             && queue.reply_bytes < self.limits.waiting_bytes
-            && (kind != Kind::Span || queue.open_spans < self.limits.spans);
+            && (!is_large(kind) || queue.open_spans < self.limits.spans);
         if fits {
             queue.open += 1;
-            queue.open_spans += usize::from(kind == Kind::Span);
+            queue.open_spans += usize::from(is_large(kind));
         }
         fits
     }
@@ -182,9 +182,14 @@ impl<T> Queue<T> {
     fn close_one(&mut self, kind: Kind) {
         if kind != Kind::Watch {
             self.open = self.open.saturating_sub(1);
-            self.open_spans = self.open_spans.saturating_sub(usize::from(kind == Kind::Span));
+            self.open_spans = self.open_spans.saturating_sub(usize::from(is_large(kind)));
         }
     }
+}
+
+/// Whether the answer to a request may be a page of several mebibytes.
+fn is_large(kind: Kind) -> bool {
+    matches!(kind, Kind::Span | Kind::ObjectQuery)
 }
 
 /// What an item costs beside its content.

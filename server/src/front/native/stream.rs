@@ -223,6 +223,8 @@ fn is_answered(kind: Kind) -> bool {
         | Kind::Txn
         | Kind::CheckToken
         | Kind::GetOutcome
+        | Kind::Object
+        | Kind::ObjectQuery
         | Kind::Close => true,
     }
 }

@@ -29,10 +29,14 @@ pub enum Kind {
     KeepAlive,
     /// A watch: its frames, and the answer to its cancellation.
     Watch,
+    /// A write of locks and elections.
+    Object,
+    /// A question about locks and elections.
+    ObjectQuery,
 }
 
 /// By number; the position of each is its number.
-const KINDS: [Kind; 10] = [
+const KINDS: [Kind; 12] = [
     Kind::Point,
     Kind::Span,
     Kind::Put,
@@ -43,6 +47,8 @@ const KINDS: [Kind; 10] = [
     Kind::Close,
     Kind::KeepAlive,
     Kind::Watch,
+    Kind::Object,
+    Kind::ObjectQuery,
 ];
 
 /// The tag of a request. `id` is below [`ID_END`].

@@ -2,6 +2,8 @@
 
 use crate::node::request::{Response, Result};
 use oarlock_state::command::{Answer, KeyValue, OpResult, RangeReply, ReplyBody, TxnReply};
+use oarlock_state::object::ObjectReply;
+use oarlock_state::object::reply::PlaceInfo;
 
 /// Header, tags and lengths of one answer or record.
 const OVERHEAD: usize = 48;
@@ -12,8 +14,10 @@ pub fn result(result: &Result) -> usize {
         + match result {
             Ok(Response::Answer { answer: Answer::Range(reply), .. }) => range(reply),
             Ok(Response::Answer { answer: Answer::Txn(reply), .. }) => txn(reply),
+            Ok(Response::Answer { answer: Answer::Object(reply), .. }) => object(reply),
             Ok(Response::Written(reply)) => match &reply.body {
                 ReplyBody::Txn(reply) => txn(reply),
+                ReplyBody::Object(reply) => object(reply),
                 _ => 0,
             },
             Ok(_) => 0,
@@ -38,6 +42,24 @@ fn op(result: &OpResult) -> usize {
         OpResult::Update { value } => value.len(),
         OpResult::PutSequential { key } => key.len(),
     }
+}
+
+fn object(reply: &ObjectReply) -> usize {
+    let all = |places: &[PlaceInfo]| places.iter().map(place).sum::<usize>();
+    match reply {
+        ObjectReply::Queued { ahead, .. } => ahead.iter().map(|(name, _)| OVERHEAD + name.len()).sum(),
+        ObjectReply::Described(info) => all(&info.holders) + all(&info.withheld) + all(&info.queue),
+        ObjectReply::Listed { objects, .. } => objects.iter().map(|one| OVERHEAD + one.name.len()).sum(),
+        ObjectReply::OfSession { places, .. } => {
+            places.iter().map(|(name, info)| name.len() + place(info)).sum()
+        }
+        ObjectReply::Why(graph) => graph.edges.iter().map(|edge| OVERHEAD + edge.name.len()).sum(),
+        ObjectReply::Done | ObjectReply::Granted { .. } | ObjectReply::NextDue(_) => 0,
+    }
+}
+
+fn place(place: &PlaceInfo) -> usize {
+    2 * OVERHEAD + place.metadata.len() + place.together_with.iter().map(bytes::Bytes::len).sum::<usize>()
 }
 
 fn record(record: &KeyValue) -> usize {

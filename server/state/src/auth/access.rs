@@ -209,7 +209,7 @@ impl<'v> Access<'v> {
         match query {
             ObjectQuery::Describe { name, .. } => self.reads(&KeyRange::Key(name.clone())),
             ObjectQuery::List { prefix, .. } => self.reads(&KeyRange::prefix(prefix)),
-            ObjectQuery::OfSession { session } => self.sees(*session, true),
+            ObjectQuery::OfSession { session, .. } => self.sees(*session, true),
             ObjectQuery::Why { .. } => self.reads(&KeyRange::prefix(b"")),
             ObjectQuery::NextDue => self.administers(),
         }

@@ -28,6 +28,8 @@ pub enum ObjectQuery {
     OfSession {
         /// The session.
         session: SessionId,
+        /// Only the places of this request of the session.
+        request: Option<u64>,
     },
     /// Who waits for whom, from the queue of an object onwards, with the circles.
     Why {

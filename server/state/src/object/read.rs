@@ -31,7 +31,7 @@ pub(crate) fn read(view: &dyn View, query: &ObjectQuery) -> Result<ObjectReply, 
     match query {
         ObjectQuery::Describe { name, skip, limit } => Ok(describe(view, name, *skip, *limit)?),
         ObjectQuery::List { prefix, after, limit } => Ok(list(view, prefix, after, *limit)),
-        ObjectQuery::OfSession { session } => of_session(view, *session),
+        ObjectQuery::OfSession { session, request } => of_session(view, *session, *request),
         ObjectQuery::Why { name } => {
             demand_name(name).map_err(ObjectError::from)?;
             Ok(ObjectReply::Why(why::graph(view, name)))
@@ -122,14 +122,21 @@ fn list(view: &dyn View, prefix: &[u8], after: &[u8], limit: u64) -> ObjectReply
     ObjectReply::Listed { objects, more }
 }
 
-fn of_session(view: &dyn View, session: SessionId) -> Result<ObjectReply, Rejection> {
+fn of_session(view: &dyn View, session: SessionId, request: Option<u64>) -> Result<ObjectReply, Rejection> {
     if view.get(&keys::session(session)).is_none() {
         return Err(Rejection::SessionNotFound { session });
     }
     let mut gatherer = Gatherer { bytes: 0, more: false };
     let (mut holds, mut waits) = (Vec::new(), Vec::new());
     for name in attached_keys(view, session, Keyspace::Object) {
-        for (_, seat) in records::seats(view, &name, Claim { session, request: 0 }, usize::MAX) {
+        let seats: Vec<Seat> = match request {
+            Some(request) => records::seat(view, &name, Claim { session, request }).into_iter().collect(),
+            None => {
+                let any = Claim { session, request: 0 };
+                records::seats(view, &name, any, usize::MAX).into_iter().map(|(_, seat)| seat).collect()
+            }
+        };
+        for seat in seats {
             let place = records::at(view, &name, seat);
             if !gatherer.takes(&place) {
                 break;

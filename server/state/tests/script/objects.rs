@@ -68,7 +68,10 @@ pub fn question(verb: &str, words: &mut Words) -> Result<Option<ObjectQuery>, Fa
             limit: words.option_value("limit")?.unwrap_or(100),
             prefix: words.next().unwrap_or_default(),
         },
-        "places" => ObjectQuery::OfSession { session: SessionId(words.value()?) },
+        "places" => ObjectQuery::OfSession {
+            request: words.option_value("request")?,
+            session: SessionId(words.value()?),
+        },
         "why" => ObjectQuery::Why { name: words.take()? },
         "due" => ObjectQuery::NextDue,
         _ => return Ok(None),

@@ -6,6 +6,8 @@
 
 pub mod key;
 pub mod member;
+pub mod object;
+pub mod object_reply;
 pub mod outcome;
 pub mod range;
 pub mod read;

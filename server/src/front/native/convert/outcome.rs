@@ -3,7 +3,7 @@
 //! The operation is known here and the answer's kind follows from it. Another kind would be a
 //! fault of the server; it is reported as `INTERNAL` and not guessed around.
 
-use super::{key, range, txn};
+use super::{key, object_reply, range, txn};
 use crate::front::native::errors;
 use crate::node::request::Response;
 use oarlock_proto::v1;
@@ -117,9 +117,12 @@ pub fn outcome(outcome: Outcome) -> v1::Outcome {
         Ok(reply) => {
             let kind = match reply.body {
                 ReplyBody::Txn(results) => Kind::Txn(txn::reply(results)),
+                // What is remembered is the answer to an operation, never to a question.
+                ReplyBody::Object(reply) => {
+                    object_reply::result(reply).map_or(Kind::Done(true), Kind::Object)
+                }
                 ReplyBody::Done
                 | ReplyBody::Tree(_)
-                | ReplyBody::Object(_)
                 | ReplyBody::SessionOpened { .. }
                 | ReplyBody::Expired { .. }
                 | ReplyBody::Members(_) => Kind::Done(true),

@@ -38,7 +38,9 @@ pub fn read_txn(form: command::Txn, options: Option<&v1::ReadOptions>) -> Form<R
 /// Whether a token is current.
 pub fn check_token(request: v1::CheckTokenRequest) -> Form<Request> {
     let Some(guard) = request.guard else {
-        return Err(super::invalid("the guard is missing; name a key or node_path and its token"));
+        return Err(super::invalid(
+            "the guard is missing; name a key, node_path, lock or election and its token",
+        ));
     };
     read(Query::CheckToken(key::guard(guard)?), request.options.as_ref())
 }

@@ -1,9 +1,9 @@
 //! Watches and what they deliver.
 
-use super::{Form, invalid, key};
+use super::{Form, invalid, key, object_reply};
 use crate::node::request::{WatchFrame, WatchSpec};
 use oarlock_proto::v1;
-use oarlock_state::command::KeyValue;
+use oarlock_state::command::{KeyRange, KeyValue};
 use oarlock_state::event::Keyspace;
 use oarlock_state::{Cause, Event, EventKind, Revision, SessionId};
 use v1::watch_frame::{Cancelled, Created, Events, Kind, Progress, ResyncFrame};
@@ -12,6 +12,9 @@ use v1::watch_frame::{Cancelled, Created, Events, Kind, Progress, ResyncFrame};
 pub fn spec(request: v1::WatchCreate) -> Form<WatchSpec> {
     if request.no_put && request.no_delete {
         return Err(invalid("no_put and no_delete together leave nothing to watch"));
+    }
+    if !request.object.is_empty() {
+        return object_spec(request);
     }
     Ok(WatchSpec {
         keyspace: Keyspace::Kv,
@@ -25,6 +28,26 @@ pub fn spec(request: v1::WatchCreate) -> Form<WatchSpec> {
     })
 }
 
+/// A watch of a lock or an election.
+fn object_spec(request: v1::WatchCreate) -> Form<WatchSpec> {
+    let v1::WatchCreate { range, want_previous, no_put, no_delete, resync, .. } = request;
+    if range.is_some() || want_previous || no_put || no_delete || resync {
+        return Err(invalid(
+            "a watch of an object has no range, previous records, kinds of change or resync; leave them out",
+        ));
+    }
+    Ok(WatchSpec {
+        keyspace: Keyspace::Object,
+        range: KeyRange::Key(key::key(request.object)?),
+        start: Revision(request.start_revision),
+        want_previous: false,
+        no_put: false,
+        no_delete: false,
+        want_progress: request.want_progress,
+        resync: false,
+    })
+}
+
 /// A frame, outwards. `refused` turns the reason of an end into its error.
 pub fn frame(
     watch_id: u64,
@@ -34,7 +57,9 @@ pub fn frame(
     let kind = match frame {
         WatchFrame::Created { next, .. } => Kind::Created(Created { next_revision: next.get() }),
         WatchFrame::Events { events: list, previous, through } => {
-            Kind::Events(Events { events: events(list, previous), through_revision: through.get() })
+            let mut sent = events(list, previous);
+            sent.through_revision = through.get();
+            Kind::Events(sent)
         }
         WatchFrame::Progress { through } => Kind::Progress(Progress { through_revision: through.get() }),
         WatchFrame::Resync { revision, records, last } => {
@@ -50,14 +75,23 @@ pub fn cancelled(watch_id: u64, error: Option<v1::Error>) -> v1::WatchFrame {
     v1::WatchFrame { watch_id, kind: Some(Kind::Cancelled(Cancelled { error })) }
 }
 
-fn events(events: Vec<Event>, previous: Vec<Option<KeyValue>>) -> Vec<v1::WatchEvent> {
+/// Events, outwards, without what only the tree has.
+fn events(events: Vec<Event>, previous: Vec<Option<KeyValue>>) -> Events {
     // `previous` is parallel to `events`, or empty when it was not asked for.
     let mut previous = previous.into_iter();
-    events.into_iter().filter_map(|one| event(one, previous.next().flatten())).collect()
+    let mut sent = Events::default();
+    for mut event in events {
+        let before = previous.next().flatten();
+        match std::mem::replace(&mut event.kind, EventKind::Delete) {
+            EventKind::Object(what) => sent.objects.push(object_reply::event(event, what)),
+            kind => sent.events.extend(change(Event { kind, ..event }, before)),
+        }
+    }
+    sent
 }
 
-/// An event, outwards; `None` for what only the tree has.
-pub fn event(event: Event, previous: Option<KeyValue>) -> Option<v1::WatchEvent> {
+/// A change of a key, outwards; `None` for what is none.
+fn change(event: Event, previous: Option<KeyValue>) -> Option<v1::WatchEvent> {
     let (kind, record) = match event.kind {
         EventKind::Put { value, create_revision, version, owner } => {
             let record = KeyValue {
@@ -93,7 +127,7 @@ fn removed(key: bytes::Bytes, revision: Revision) -> KeyValue {
     }
 }
 
-fn cause(cause: Cause) -> v1::watch_event::Cause {
+pub fn cause(cause: Cause) -> v1::watch_event::Cause {
     match cause {
         Cause::Request => v1::watch_event::Cause::Request,
         Cause::Expired => v1::watch_event::Cause::Expired,
