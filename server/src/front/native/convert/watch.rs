@@ -127,6 +127,7 @@ fn removed(key: bytes::Bytes, revision: Revision) -> KeyValue {
     }
 }
 
+/// Why a change happened, outwards.
 pub fn cause(cause: Cause) -> v1::watch_event::Cause {
     match cause {
         Cause::Request => v1::watch_event::Cause::Request,
