@@ -9,6 +9,7 @@ use crate::session::Session;
 use crate::types::Token;
 use bytes::Bytes;
 use oarlock_proto::v1::{self, hold_mode::Mode, object_kind::Kind, object_refusal::Reason};
+use std::future::Future;
 use std::time::Duration;
 
 /// One or several locks that are about to be asked for: `session.mutex("a").acquire().await?`. It may
@@ -124,7 +125,13 @@ impl Lock {
     /// # Errors
     /// [`Error::Rejected`] with its [`refusal`](Error::refusal) for what cannot be;
     /// [`Error::Unknown`] when the service does not answer in time. What it grants later is given up.
-    pub async fn try_acquire(&self) -> Result<std::result::Result<Hold, Busy>> {
+    pub fn try_acquire(
+        &self,
+    ) -> impl Future<Output = Result<std::result::Result<Hold, Busy>>> + Send + 'static {
+        self.clone().attempt()
+    }
+
+    async fn attempt(self) -> Result<std::result::Result<Hold, Busy>> {
         let deadline = self.session.deadline();
         let late = |_| Error::Unknown {
             message: format!("no answer within {deadline:?}; if it is granted later it is given up"),
@@ -146,8 +153,9 @@ impl Lock {
     /// # Errors
     /// As [`Waiting::granted`], and [`Error::Rejected`] with its [`refusal`](Error::refusal) for what
     /// cannot be.
-    pub async fn acquire(&self) -> Result<Hold> {
-        self.enqueue().await?.granted().await
+    pub fn acquire(&self) -> impl Future<Output = Result<Hold>> + Send + 'static {
+        let enqueue = self.enqueue();
+        async move { enqueue.await?.granted().await }
     }
 
     /// Waits in the queue for at most this long. If the time is over it leaves the queue; a grant that
@@ -155,15 +163,21 @@ impl Lock {
     ///
     /// # Errors
     /// As [`acquire`](Self::acquire). While the service cannot be reached it takes longer.
-    pub async fn acquire_timeout(&self, patience: Duration) -> Result<Option<Hold>> {
-        let end = tokio::time::Instant::now() + patience;
-        let waiting = self.enqueue().await?;
-        match tokio::time::timeout_at(end, waiting.settled()).await {
-            Ok(settled) => {
-                settled?;
-                waiting.granted().await.map(Some)
+    pub fn acquire_timeout(
+        &self,
+        patience: Duration,
+    ) -> impl Future<Output = Result<Option<Hold>>> + Send + 'static {
+        let enqueue = self.enqueue();
+        async move {
+            let end = tokio::time::Instant::now() + patience;
+            let waiting = enqueue.await?;
+            match tokio::time::timeout_at(end, waiting.settled()).await {
+                Ok(settled) => {
+                    settled?;
+                    waiting.granted().await.map(Some)
+                }
+                Err(_late) => waiting.cancel().await,
             }
-            Err(_late) => waiting.cancel().await,
         }
     }
 
@@ -172,14 +186,15 @@ impl Lock {
     ///
     /// # Errors
     /// As [`acquire`](Self::acquire).
-    pub async fn enqueue(&self) -> Result<Waiting> {
-        self.claim(true).await
+    pub fn enqueue(&self) -> impl Future<Output = Result<Waiting>> + Send + 'static {
+        self.claim(true)
     }
 
-    async fn claim(&self, wait: bool) -> Result<Waiting> {
+    fn claim(&self, wait: bool) -> impl Future<Output = Result<Waiting>> + Send + 'static {
         let mut request = self.request.clone();
         request.acquire.wait = wait;
-        Waiting::answered(Grip::begin(&self.session, request)).await
+        let session = self.session.clone();
+        async move { Waiting::answered(Grip::begin(&session, request)).await }
     }
 
     /// Who holds an object; nobody, if that cannot be seen.
