@@ -21,10 +21,10 @@
 //!   that it waits for.
 //! * A member that is away keeps what it has and gets nothing. What it has, and what cordoned members
 //!   have, is no part of the balance of the others.
-//! * Pins are kept whatever it costs: a shard that is pinned to somebody who cannot have it stays where
-//!   it is, or unassigned. [`Spread::Require`](super::Spread::Require) costs copies, never a primary.
-//! * Nothing is planned while a pool is paused, and nothing is granted to anybody for a shard that is
-//!   retired.
+//! * Pins are kept whatever it costs: a shard goes to the member that it is pinned to even if that one
+//!   is cordoned or draining, and while that one is not there it stays where it is, or unassigned. [`Spread::Require`](super::Spread::Require) costs copies, never a primary.
+//! * While a pool is paused, only primaries that nobody owns are granted. A shard that is retired gets
+//!   nothing.
 //! * Ties are decided by rendezvous: a hash of shard and instance, so that the same pool gives the
 //!   same plan, and shards of one member go to many.
 //!

@@ -1,7 +1,7 @@
 //! Further copies of shards: as many as there should be, where they should be.
 //!
 //! A copy is replaced by adding another, and by dropping it once the other is ready, so that for that
-//! time a shard has more copies than the policy says.
+//! time a shard has one copy more than the policy says.
 
 use super::draft::{Copy, Draft, Standing};
 use super::level::{Level, ratio_order};
@@ -83,30 +83,21 @@ impl Draft<'_> {
     fn add_missing(&mut self, slot: usize) {
         let wanted = self.wanted(slot);
         while self.lasting(slot).count() < wanted {
-            self.make_room(slot);
+            if self.slots[slot].copies.len() > wanted {
+                break; // one at a time
+            }
             let Some(seat) = self.keeper(slot, false) else { break };
             self.add_copy(slot, seat);
         }
         let spread = self.state.policy.spread == Spread::Prefer;
-        let calm = self.slots[slot].copies.iter().all(|copy| copy.ready)
-            && self.slots[slot].copies.len() == wanted
-            && wanted < SECONDARIES_MAX as usize;
+        let calm =
+            self.slots[slot].copies.iter().all(|copy| copy.ready) && self.slots[slot].copies.len() == wanted;
         if spread
             && calm
             && (0..wanted).any(|at| self.is_crowded(slot, at))
             && let Some(seat) = self.keeper(slot, true)
         {
             self.add_copy(slot, seat); // the crowded one goes once this one is ready
-        }
-    }
-
-    /// With as many copies as there may be, one that has to go does so before it is replaced.
-    fn make_room(&mut self, slot: usize) {
-        if self.slots[slot].copies.len() >= SECONDARIES_MAX as usize {
-            let goes = self.slots[slot].copies.iter().position(|copy| !self.lasts(copy));
-            if let Some(at) = goes {
-                self.drop_copy(slot, at);
-            }
         }
     }
 
@@ -152,10 +143,14 @@ impl Draft<'_> {
     /// Drops what is more than wanted: those that drain once the others are ready, then the worst.
     fn drop_surplus(&mut self, slot: usize) {
         let wanted = self.wanted(slot);
+        let (lasting, copies) = (self.lasting(slot).count(), self.slots[slot].copies.len());
         let replaced = self.lasting(slot).all(|copy| copy.ready);
         if replaced && (self.is_settled(slot) || self.slots[slot].info.retired) {
-            while let Some(at) = self.slots[slot].copies.iter().position(|copy| !self.lasts(copy)) {
-                self.drop_copy(slot, at);
+            // With nobody to take its place a copy goes all the same: the member is to be emptied.
+            let goes = if copies > wanted { copies - wanted } else { copies - lasting };
+            for _ in 0..goes.min(copies - lasting) {
+                let leaves = self.slots[slot].copies.iter().rposition(|copy| !self.lasts(copy));
+                self.drop_copy(slot, leaves.expect("as many were counted"));
             }
         }
         loop {
@@ -212,7 +207,7 @@ impl Draft<'_> {
             copies.iter().all(|copy| copy.ready) && copies.len() <= wanted
         };
         let calm = (0..self.slots.len()).all(|slot| calm(slot) && !self.slots[slot].moving);
-        if !calm || wanted == 0 || wanted == SECONDARIES_MAX as usize {
+        if !calm || wanted == 0 {
             return;
         }
         let level = Level::of_copies(self);

@@ -12,7 +12,7 @@ pub(super) struct Bounds {
     pub steps: usize,
     /// Planned moves that may be begun.
     pub moves: u32,
-    /// Nothing may be done.
+    /// Nothing may be done but to grant what nobody owns.
     pub paused: bool,
 }
 
@@ -61,6 +61,11 @@ pub(super) struct Seat<'a> {
 impl Seat<'_> {
     pub fn is_active(&self) -> bool {
         self.standing == Standing::Active
+    }
+
+    /// Whether it may be given what is pinned to it: it is there.
+    pub fn is_present(&self) -> bool {
+        self.standing != Standing::Away
     }
 }
 
@@ -120,8 +125,8 @@ impl<'a> Draft<'a> {
 
     /// Does all that is to be done.
     pub fn into_plan(mut self) -> Plan {
+        self.grant_unassigned();
         if !self.bounds.paused {
-            self.grant_unassigned();
             self.cancel_moves();
             self.relocate();
             self.rebalance();

@@ -64,7 +64,7 @@ pub enum Exclusion {
 /// Why a shard is not moved or granted now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Obstacle {
-    /// The pool is paused.
+    /// The pool is paused: only what nobody owns is granted.
     Paused,
     /// It is to go, and nobody is given it.
     Retired,
@@ -116,13 +116,14 @@ fn step_shard(step: &Step) -> &Bytes {
 fn candidate(draft: &Draft<'_>, level: &Level, slot: usize, at: usize) -> Candidate {
     let (seat, of) = (&draft.seats[at], &draft.slots[slot]);
     let mut excluded_by = Vec::new();
+    let pinned_here = of.info.pin.is_some() && of.pin == Some(at);
     match seat.standing {
-        Standing::Active => {}
-        Standing::Cordoned => excluded_by.push(Exclusion::Cordoned),
-        Standing::Draining => excluded_by.push(Exclusion::Draining),
         Standing::Away => excluded_by.push(Exclusion::Away),
+        Standing::Cordoned if !pinned_here => excluded_by.push(Exclusion::Cordoned),
+        Standing::Draining if !pinned_here => excluded_by.push(Exclusion::Draining),
+        Standing::Active | Standing::Cordoned | Standing::Draining => {}
     }
-    if of.info.pin.is_some() && of.pin != Some(at) {
+    if of.info.pin.is_some() && !pinned_here {
         excluded_by.push(Exclusion::PinnedElsewhere);
     }
     let without = if of.home == Some(at) { seat.load - of.work } else { seat.load };
@@ -144,7 +145,8 @@ fn candidate(draft: &Draft<'_>, level: &Level, slot: usize, at: usize) -> Candid
 fn obstacles(state: &PoolState, draft: &Draft<'_>, slot: usize, idle: bool) -> Vec<Obstacle> {
     let of = &draft.slots[slot];
     let mut found = Vec::new();
-    if state.paused_until_ms != 0 {
+    let unassigned = matches!(of.info.primary, Primary::Unassigned { .. });
+    if state.paused_until_ms != 0 && !unassigned {
         found.push(Obstacle::Paused);
     }
     if of.info.retired {
@@ -156,7 +158,7 @@ fn obstacles(state: &PoolState, draft: &Draft<'_>, slot: usize, idle: bool) -> V
         Primary::Owned(_) | Primary::Unassigned { .. } => {}
     }
     let pinned_away = of.home.is_none_or(|home| of.pin != Some(home));
-    let can_have = |seat: usize| draft.seats[seat].is_active();
+    let can_have = |seat: usize| draft.seats[seat].is_present();
     if of.info.pin.is_some() && pinned_away && !of.pin.is_some_and(can_have) {
         found.push(Obstacle::PinUnavailable);
     }

@@ -26,7 +26,7 @@ impl Draft<'_> {
     /// Who is to own a primary that nobody owns.
     fn heir(&self, slot: usize) -> Option<usize> {
         if self.slots[slot].info.pin.is_some() {
-            return self.slots[slot].pin.filter(|seat| self.seats[*seat].is_active());
+            return self.slots[slot].pin.filter(|seat| self.seats[*seat].is_present());
         }
         let warm = self.slots[slot].copies.iter().filter(|copy| copy.ready).filter_map(|copy| copy.seat);
         let warm = warm.filter(|seat| self.seats[*seat].is_active());

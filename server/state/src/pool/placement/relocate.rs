@@ -16,7 +16,8 @@ impl Draft<'_> {
             let info = self.slots[slot].info;
             let misled = info.pin.as_ref().is_some_and(|pin| pin != to);
             let Some(seat) = self.find(to) else { continue };
-            if info.retired || !(misled || self.seats[seat].standing == Standing::Draining) {
+            let emptied = info.pin.is_none() && self.seats[seat].standing == Standing::Draining;
+            if info.retired || !(misled || emptied) {
                 continue;
             }
             if !self.has_room(1) {
@@ -76,7 +77,7 @@ impl Draft<'_> {
     /// Where it is to go: a ready secondary if that does not get too much by it.
     fn refuge(&self, slot: usize, level: &Level) -> Option<usize> {
         if self.slots[slot].info.pin.is_some() {
-            return self.slots[slot].pin.filter(|seat| self.seats[*seat].is_active());
+            return self.slots[slot].pin.filter(|seat| self.seats[*seat].is_present());
         }
         let work = self.slots[slot].work;
         let fits = |seat: &usize| {

@@ -2,7 +2,7 @@
 
 use super::super::plan;
 use crate::ids::{Revision, SessionId};
-use crate::limits::{POOL_STEPS_MAX, SECONDARIES_MAX};
+use crate::limits::POOL_STEPS_MAX;
 use crate::pool::{
     MemberInfo, MemberState, Owner, Policy, PoolState, Primary, Secondary, ShardInfo, ShardSet, Spread, Step,
 };
@@ -260,13 +260,10 @@ impl Fleet {
         if member.session == SessionId(0) {
             return Err("it is away");
         }
-        if member.state != MemberState::Active {
+        let of = self.state.shards.iter().find(|of| of.shard == *shard).ok_or("no shard")?;
+        if member.state != MemberState::Active && of.pin.as_ref() != Some(to) {
             return Err("it is given nothing new");
         }
-        if self.state.paused_until_ms != 0 {
-            return Err("the pool is paused");
-        }
-        let of = self.state.shards.iter().find(|of| of.shard == *shard).ok_or("no shard")?;
         if of.retired { Err("it is retired") } else { Ok(member.clone()) }
     }
 
@@ -303,6 +300,9 @@ impl Fleet {
         if shard.pin.as_ref().is_some_and(|pin| pin != to) {
             return Err("it is pinned elsewhere");
         }
+        if self.state.paused_until_ms != 0 {
+            return Err("the pool is paused");
+        }
         let moving = |shard: &&ShardInfo| matches!(shard.primary, Primary::Moving { .. });
         if self.state.shards.iter().filter(moving).count() >= self.state.policy.moves_max as usize {
             return Err("too many moves");
@@ -324,6 +324,9 @@ impl Fleet {
 
     fn add_secondary(&mut self, name: &Bytes, to: &Bytes) -> Result<(), &'static str> {
         let member = self.taker(name, to)?;
+        if member.state != MemberState::Active {
+            return Err("it is given no copies");
+        }
         let shard = find_shard(&mut self.state, name)?.clone();
         self.check_zone(&shard, &member)?;
         let owner = shard.primary.owner().ok_or("nobody owns it")?;
@@ -334,7 +337,7 @@ impl Fleet {
         {
             return Err("in the zone of the primary");
         }
-        if shard.secondaries.len() >= SECONDARIES_MAX as usize {
+        if shard.secondaries.len() > self.state.policy.secondaries as usize {
             return Err("too many copies");
         }
         let copy = Secondary {
@@ -386,7 +389,7 @@ impl Fleet {
         let find = |name: &Bytes| self.state.members.iter().find(|member| member.instance == *name);
         for shard in self.state.shards.iter().filter(|shard| !shard.retired) {
             let pin = shard.pin.as_ref();
-            let pin_works = pin.is_some_and(|pin| active.iter().any(|member| member.instance == *pin));
+            let pin_works = pin.and_then(find).is_some_and(|member| member.session != SessionId(0));
             match &shard.primary {
                 Primary::Unassigned { .. } => {
                     assert!(!pin_works && (pin.is_some() || active.is_empty()), "unassigned: {shard:?}");
