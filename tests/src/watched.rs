@@ -67,7 +67,7 @@ impl Watched {
             && match event.kind {
                 EventKind::Put { .. } => !spec.no_put,
                 EventKind::Delete => !spec.no_delete,
-                EventKind::Children | EventKind::Object(_) => true,
+                EventKind::Children | EventKind::Object(_) | EventKind::Pool(_) => true,
             }
     }
 

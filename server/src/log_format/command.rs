@@ -1,6 +1,6 @@
 //! Commands: one field of `Proposal` for each, and a short form for the commonest.
 
-use super::{FormatError, FormatResult, auth, kv, object, tree};
+use super::{FormatError, FormatResult, auth, kv, object, pool, tree};
 use bytes::Bytes;
 use oarlock_proto::internal::log as pb;
 use oarlock_state::command::{Alarm, AlarmKind, KvOp, OpenSession, Put, Txn};
@@ -15,6 +15,7 @@ pub(super) fn to_proto(command: &Command) -> Proto {
         },
         Command::Tree(op) => Proto::Tree(tree::to_proto(op)),
         Command::Object(op) => Proto::Object(object::to_proto(op)),
+        Command::Pool(op) => Proto::Pool(pool::to_proto(op)),
         Command::Compact { revision } => Proto::Compact(pb::Compact { revision: revision.get() }),
         Command::OpenSession(open) => Proto::OpenSession(open_to_proto(open)),
         Command::CloseSession { session } => Proto::CloseSession(pb::CloseSession { session: session.get() }),
@@ -56,6 +57,7 @@ pub(super) fn from_proto(command: Proto) -> FormatResult<Command> {
         }
         Proto::Tree(op) => Command::Tree(tree::from_proto(op)?),
         Proto::Object(op) => Command::Object(object::from_proto(op)?),
+        Proto::Pool(op) => Command::Pool(pool::from_proto(op)?),
         Proto::Compact(compact) => Command::Compact { revision: Revision(compact.revision) },
         Proto::OpenSession(open) => Command::OpenSession(open_from_proto(open)?),
         Proto::CloseSession(close) => Command::CloseSession { session: SessionId(close.session) },

@@ -22,6 +22,7 @@ mod command;
 mod kv;
 mod member;
 mod object;
+mod pool;
 mod proposal;
 #[cfg(test)]
 mod samples;

@@ -82,6 +82,9 @@ fn guard_to_proto(guard: &Guard) -> pb::Guard {
         TokenScope::Node(path) => pb::guard::Scope::NodePath(path.clone()),
         TokenScope::Lock(name) => pb::guard::Scope::Lock(name.clone()),
         TokenScope::Election(name) => pb::guard::Scope::Election(name.clone()),
+        TokenScope::Shard { pool, shard } => {
+            pb::guard::Scope::Shard(pb::ShardName { pool: pool.clone(), shard: shard.clone() })
+        }
     };
     pb::Guard { scope: Some(scope), token: guard.token.get() }
 }
@@ -92,6 +95,7 @@ fn guard_from_proto(guard: pb::Guard) -> FormatResult<Guard> {
         pb::guard::Scope::NodePath(path) => TokenScope::Node(path),
         pb::guard::Scope::Lock(name) => TokenScope::Lock(name),
         pb::guard::Scope::Election(name) => TokenScope::Election(name),
+        pb::guard::Scope::Shard(pb::ShardName { pool, shard }) => TokenScope::Shard { pool, shard },
     };
     Ok(Guard { scope, token: Revision(guard.token) })
 }

@@ -7,6 +7,7 @@ use oarlock_state::command::{
     Put, RangeQuery, TokenScope, Txn, Update,
 };
 use oarlock_state::object::{Acquire, Claim, Held, Mode, ObjectKind, ObjectOp, Part};
+use oarlock_state::pool::{Join, MemberState, Policy, PoolOp, ShardSet, ShardToken, Spread, Step};
 use oarlock_state::tree::{Create, NodeKind, TreeOp};
 use oarlock_state::{Caller, Command, Index, NodeId, Proposal, ProposalId, RequestId, Revision, SessionId};
 
@@ -241,5 +242,83 @@ pub(super) fn guarded_by_objects() -> Proposal {
         Guard { scope: TokenScope::Lock(bytes("lock")), token: Revision(8) },
         Guard { scope: TokenScope::Election(bytes("lead")), token: Revision(9) },
     ];
+    Proposal { guards, ..proposal(Command::Compact { revision: Revision(300) }) }
+}
+
+/// One of each operation of shard pools.
+pub(super) fn pool_ops() -> Vec<(&'static str, PoolOp)> {
+    let (pool, instance, session) = (|| bytes("p"), || bytes("x"), SessionId(4));
+    let weights = || vec![(bytes("1"), 2), (bytes("2"), 300)];
+    let shards = || vec![bytes("1"), bytes("2")];
+    let token = ShardToken { shard: bytes("1"), epoch: Revision(300) };
+    let join = Join {
+        instance: instance(),
+        session,
+        zone: "z".to_owned(),
+        capacity: 2,
+        address: "a".to_owned(),
+        metadata: bytes("m"),
+    };
+    let state = MemberState::Draining;
+    let reason = "r".to_owned();
+    vec![
+        (
+            "create slots",
+            PoolOp::Create { pool: pool(), shards: ShardSet::Slots(300), policy: pool_policy() },
+        ),
+        ("create named", PoolOp::Create { pool: pool(), shards: ShardSet::Named, policy: Policy::default() }),
+        ("set policy", PoolOp::SetPolicy { pool: pool(), policy: pool_policy() }),
+        ("delete pool", PoolOp::Delete { pool: pool(), force: true }),
+        ("add shards", PoolOp::AddShards { pool: pool(), shards: weights() }),
+        ("remove shards", PoolOp::RemoveShards { pool: pool(), shards: shards() }),
+        ("join", PoolOp::Join { pool: pool(), join }),
+        ("leave", PoolOp::Leave { pool: pool(), instance: instance(), session }),
+        ("ready", PoolOp::Ready { pool: pool(), instance: instance(), session, shards: shards() }),
+        (
+            "release shards",
+            PoolOp::Release { pool: pool(), instance: instance(), session, shards: vec![token] },
+        ),
+        ("report", PoolOp::Report { pool: pool(), instance: instance(), session, loads: weights() }),
+        ("set member state", PoolOp::SetMemberState { pool: pool(), instance: instance(), state }),
+        ("pin", PoolOp::Pin { pool: pool(), shard: bytes("1"), to: Some(instance()) }),
+        ("unpin", PoolOp::Pin { pool: pool(), shard: bytes("1"), to: None }),
+        ("set weights", PoolOp::SetWeights { pool: pool(), weights: weights() }),
+        ("pause", PoolOp::Pause { pool: pool(), for_ms: 1000, reason }),
+        ("move", PoolOp::Move { pool: pool(), shard: bytes("1"), to: instance() }),
+        ("force", PoolOp::Force { pool: pool(), shard: bytes("1") }),
+        ("assign", PoolOp::Assign { pool: pool(), basis: Revision(300), steps: steps() }),
+        ("elapse pools", PoolOp::Elapse),
+    ]
+}
+
+fn pool_policy() -> Policy {
+    Policy {
+        secondaries: 1,
+        spread: Spread::Require,
+        lock_delay_ms: 2,
+        reassign_delay_ms: 3,
+        handoff_ms: 4,
+        moves_max: 5,
+        moves_per_minute: 6,
+        tolerance_percent: 7,
+        sticky: true,
+    }
+}
+
+fn steps() -> Vec<Step> {
+    let (shard, to) = (|| bytes("1"), || bytes("x"));
+    vec![
+        Step::Grant { shard: shard(), to: to() },
+        Step::Move { shard: shard(), to: to() },
+        Step::CancelMove { shard: shard() },
+        Step::AddSecondary { shard: shard(), to: to() },
+        Step::DropSecondary { shard: shard(), from: to() },
+    ]
+}
+
+/// A command guarded by the epoch of a shard.
+pub(super) fn guarded_by_a_shard() -> Proposal {
+    let scope = TokenScope::Shard { pool: bytes("p"), shard: bytes("1") };
+    let guards = vec![Guard { scope, token: Revision(300) }];
     Proposal { guards, ..proposal(Command::Compact { revision: Revision(300) }) }
 }

@@ -1,6 +1,9 @@
 //! Pins the format's bytes, and proves that what is written is read back.
 
-use super::samples::{auth_ops, commands, guarded_by_objects, guarded_put, object_ops, proposal, whole_read};
+use super::samples::{
+    auth_ops, commands, guarded_by_a_shard, guarded_by_objects, guarded_put, object_ops, pool_ops, proposal,
+    whole_read,
+};
 use super::*;
 use oarlock_state::command::{CompareOp, KeyRange, KvOp, Member, Put, Txn, Update};
 use oarlock_state::tree::{Create, NodeKind, TreeOp};
@@ -54,6 +57,10 @@ fn page() -> String {
         lines.push((name, encode_batch(1000, &[proposal(Command::Object(op))])));
     }
     lines.push(("guarded by a lock and a lead", encode_batch(1000, &[guarded_by_objects()])));
+    for (name, op) in pool_ops() {
+        lines.push((name, encode_batch(1000, &[proposal(Command::Pool(op))])));
+    }
+    lines.push(("guarded by a shard", encode_batch(1000, &[guarded_by_a_shard()])));
     lines.iter().map(|(name, bytes)| format!("{name}: {}\n", hex(bytes))).collect()
 }
 
@@ -71,6 +78,8 @@ fn every_command_is_read_back() {
     proposals.extend(auth_ops().into_iter().map(|(_, op)| proposal(Command::Auth(op))));
     proposals.extend(object_ops().into_iter().map(|(_, op)| proposal(Command::Object(op))));
     proposals.push(guarded_by_objects());
+    proposals.extend(pool_ops().into_iter().map(|(_, op)| proposal(Command::Pool(op))));
+    proposals.push(guarded_by_a_shard());
     proposals.push(Proposal { caller: Caller::user("u", 300), ..guarded_put() });
     proposals.push(Proposal { caller: Caller::Server, ..guarded_put() });
     let payload = encode_batch(1000, &proposals);
@@ -132,6 +141,22 @@ fn what_is_unknown_is_refused() {
         });
         assert!(matches!(refusal, Err(FormatError::Unknown { .. })), "{op:?}: {refusal:?}");
     }
+    let policy = Some(pb::PoolPolicy { spread: 3, ..pb::PoolPolicy::default() });
+    let pools = [
+        pb::Pool { kind: 19, ..pb::Pool::default() },
+        pb::Pool { kind: 2, policy, ..pb::Pool::default() },
+        pb::Pool { kind: 11, state: 3, ..pb::Pool::default() },
+        pb::Pool { kind: 17, steps: vec![pb::PoolStep::default()], ..pb::Pool::default() },
+    ];
+    for op in pools {
+        let refusal = decode(&|proposal| {
+            proposal.command = Some(pb::proposal::Command::Pool(op.clone()));
+        });
+        assert!(matches!(refusal, Err(FormatError::Unknown { .. })), "{op:?}: {refusal:?}");
+    }
+    let lawless = pb::Pool { kind: 1, ..pb::Pool::default() };
+    let refusal = decode(&|proposal| proposal.command = Some(pb::proposal::Command::Pool(lawless.clone())));
+    assert_eq!(refusal, missing("a pool's policy"));
     let unclaimed = pb::Object { kind: 3, ..pb::Object::default() };
     let refusal =
         decode(&|proposal| proposal.command = Some(pb::proposal::Command::Object(unclaimed.clone())));

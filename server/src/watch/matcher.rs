@@ -14,6 +14,7 @@ pub struct Matcher {
     kv: Side,
     tree: Side,
     objects: Side,
+    pools: Side,
 }
 
 #[derive(Debug, Default)]
@@ -57,6 +58,7 @@ impl Matcher {
             Keyspace::Kv => &self.kv,
             Keyspace::Tree => &self.tree,
             Keyspace::Object => &self.objects,
+            Keyspace::Pool => &self.pools,
         };
         if let Some(watches) = side.keys.get(key) {
             show(watches);
@@ -69,6 +71,7 @@ impl Matcher {
             Keyspace::Kv => &mut self.kv,
             Keyspace::Tree => &mut self.tree,
             Keyspace::Object => &mut self.objects,
+            Keyspace::Pool => &mut self.pools,
         }
     }
 }

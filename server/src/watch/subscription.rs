@@ -5,6 +5,7 @@ use crate::node::request::{Origin, WatchFrame, WatchSpec};
 use bytes::Bytes;
 use oarlock_state::command::KeyValue;
 use oarlock_state::object::ObjectEvent;
+use oarlock_state::pool::PoolEvent;
 use oarlock_state::{Event, EventKind, Revision};
 
 /// Bytes that an event or record counts beside its key and value.
@@ -49,7 +50,7 @@ impl Subscription {
         let wanted_kind = match event.kind {
             EventKind::Put { .. } => !self.spec.no_put,
             EventKind::Delete => !self.spec.no_delete,
-            EventKind::Children | EventKind::Object(_) => true,
+            EventKind::Children | EventKind::Object(_) | EventKind::Pool(_) => true,
         };
         wanted_kind && event.revision >= self.start
     }
@@ -57,6 +58,34 @@ impl Subscription {
     /// Whether an event is wanted.
     pub fn matches(&self, event: &Event) -> bool {
         event.keyspace == self.spec.keyspace && holds(&self.spec.range, &event.key) && self.wants(event)
+    }
+}
+
+/// What an event of a pool carries beside the pool's name; names of shards are short.
+fn pool_event_bytes(event: &PoolEvent) -> usize {
+    match event {
+        PoolEvent::Joined { instance, zone, address, metadata, .. } => {
+            instance.len() + zone.len() + address.len() + metadata.len()
+        }
+        PoolEvent::Paused { reason, .. } => reason.len(),
+        PoolEvent::Away { instance, .. }
+        | PoolEvent::Left { instance }
+        | PoolEvent::MemberStateSet { instance, .. }
+        | PoolEvent::Granted { instance, .. }
+        | PoolEvent::Lost { instance, .. }
+        | PoolEvent::SecondaryAdded { instance, .. }
+        | PoolEvent::SecondaryReady { instance, .. }
+        | PoolEvent::SecondaryDropped { instance, .. } => instance.len(),
+        PoolEvent::Preparing { from, to, .. } | PoolEvent::Draining { from, to, .. } => from.len() + to.len(),
+        PoolEvent::MoveCancelled { to, .. } => to.len(),
+        PoolEvent::ShardTuned { pin, .. } => pin.as_ref().map_or(0, Bytes::len),
+        PoolEvent::Created { .. }
+        | PoolEvent::PolicySet(_)
+        | PoolEvent::Deleted
+        | PoolEvent::ShardAdded { .. }
+        | PoolEvent::ShardRetired { .. }
+        | PoolEvent::ShardRemoved { .. }
+        | PoolEvent::Available { .. } => 0,
     }
 }
 
@@ -68,6 +97,7 @@ pub fn event_bytes(event: &Event) -> usize {
             ObjectEvent::Granted { metadata, .. } | ObjectEvent::Proclaimed { metadata, .. },
         ) => metadata.len(),
         EventKind::Object(ObjectEvent::RevocationRequested { by, reason }) => by.len() + reason.len(),
+        EventKind::Pool(event) => pool_event_bytes(event),
         EventKind::Delete | EventKind::Children | EventKind::Object(_) => 0,
     };
     OVERHEAD + event.key.len() + value

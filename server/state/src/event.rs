@@ -2,9 +2,10 @@
 
 use crate::ids::{Revision, SessionId};
 use crate::object::ObjectEvent;
+use crate::pool::PoolEvent;
 use bytes::Bytes;
 
-/// One change of one key, znode or object. All events of one transaction share its revision and are
+/// One change of one key, znode, object or pool. All events of one transaction share its revision and are
 /// numbered by `sub` from 0 in the order in which the transaction made them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
@@ -14,7 +15,7 @@ pub struct Event {
     pub revision: Revision,
     /// Position within the transaction.
     pub sub: u32,
-    /// The key, the znode's path, or the object's name.
+    /// The key, the znode's path, or the object's or pool's name.
     pub key: Bytes,
     /// Put or delete, with the record as it was left.
     pub kind: EventKind,
@@ -36,6 +37,8 @@ pub enum Keyspace {
     Tree,
     /// Locks and elections.
     Object,
+    /// Shard pools.
+    Pool,
 }
 
 /// What happened to the key.
@@ -59,6 +62,8 @@ pub enum EventKind {
     Children,
     /// Something happened to a lock or an election. Object only.
     Object(ObjectEvent),
+    /// Something happened to a shard pool. Pool only.
+    Pool(PoolEvent),
 }
 
 /// Why a change happened. The numbers are part of the history format.

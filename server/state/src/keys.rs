@@ -14,6 +14,8 @@
 //! | `o` Objects | as `object` lays it out: locks and elections, by name | object | yes |
 //! | | as `object` lays it out: holders, queues, withheld holds, seats | place, seat | yes |
 //! | | as `object` lays it out: time in ms u64, ticket u64, name | empty | yes |
+//! | `p` Pools | as `pool` lays it out: pools, members and shards, by name | record | yes |
+//! | | as `pool` lays it out: what is whose, what is due | empty | yes |
 //! | `d` Dedup | `w`, session u64 | window: acknowledged, highest, end | yes |
 //! | | `o`, session u64, sequence u64 | outcome | yes |
 //! | | `i`, idempotency key | time of forgetting, outcome | yes |
@@ -60,8 +62,10 @@ pub enum Space {
     Kv = b'k',
     /// The machine's own numbers.
     Meta = b'm',
-    /// Locks, elections, semaphores, pools.
+    /// Locks, elections, semaphores.
     Objects = b'o',
+    /// Shard pools.
+    Pools = b'p',
     /// Sessions.
     Sessions = b's',
     /// Znodes.
@@ -74,7 +78,7 @@ pub enum Space {
 
 impl Space {
     /// All spaces, in the order of their bytes.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Attached,
         Self::Children,
         Self::Dedup,
@@ -83,6 +87,7 @@ impl Space {
         Self::Kv,
         Self::Meta,
         Self::Objects,
+        Self::Pools,
         Self::Sessions,
         Self::Tree,
         Self::Auth,
@@ -243,10 +248,11 @@ const fn keyspace_byte(keyspace: Keyspace) -> u8 {
         Keyspace::Kv => b'k',
         Keyspace::Tree => b't',
         Keyspace::Object => b'o',
+        Keyspace::Pool => b'p',
     }
 }
 
-/// A key, znode or object attached to a session.
+/// A key, znode, object or pool attached to a session.
 pub fn attached(session: SessionId, keyspace: Keyspace, key: &[u8]) -> Bytes {
     Space::Attached.key(&[&session.get().to_be_bytes(), &[keyspace_byte(keyspace)], key])
 }
@@ -266,6 +272,7 @@ pub fn parse_attached(key: &[u8]) -> Option<(SessionId, Keyspace, Bytes)> {
         b'k' => Keyspace::Kv,
         b't' => Keyspace::Tree,
         b'o' => Keyspace::Object,
+        b'p' => Keyspace::Pool,
         _ => return None,
     };
     Some((SessionId(u64::from_be_bytes(*number)), keyspace, Bytes::copy_from_slice(key)))
@@ -407,6 +414,8 @@ mod tests {
         assert_eq!(node, b"a\0\0\0\0\0\0\x01\x02t/n".as_slice());
         let lock = attached(session, Keyspace::Object, b"l");
         assert_eq!(lock, b"a\0\0\0\0\0\0\x01\x02ol".as_slice());
+        let pool = attached(session, Keyspace::Pool, b"p");
+        assert_eq!(pool, b"a\0\0\0\0\0\0\x01\x02pp".as_slice());
         assert_eq!(window(session), b"dw\0\0\0\0\0\0\x01\x02".as_slice());
         let write = outcome(session, 3);
         assert_eq!(write, b"do\0\0\0\0\0\0\x01\x02\0\0\0\0\0\0\0\x03".as_slice());
@@ -461,7 +470,7 @@ mod tests {
         assert_eq!(parse_history(&history(Revision(5), 6)), Some((Revision(5), 6)));
         assert_eq!(parse_session(&super::session(session)), Some(session));
         let key = Bytes::from_static(b"key");
-        for keyspace in [Keyspace::Kv, Keyspace::Tree] {
+        for keyspace in [Keyspace::Kv, Keyspace::Tree, Keyspace::Object, Keyspace::Pool] {
             let full = attached(session, keyspace, &key);
             assert_eq!(parse_attached(&full), Some((session, keyspace, key.clone())));
         }

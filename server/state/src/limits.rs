@@ -87,6 +87,10 @@ pub const POOL_MEMBERS_MAX: usize = 1024;
 pub const SECONDARIES_MAX: u32 = 8;
 /// Bytes in a shard's name.
 pub const SHARD_NAME_BYTES_MAX: usize = 128;
+/// Longest reassign-delay and longest time for one phase of a planned move, in milliseconds: a day.
+pub const POOL_DELAY_MS_MAX: u64 = 24 * 60 * 60 * 1000;
+/// Longest pause of a pool, in milliseconds: a week.
+pub const POOL_PAUSE_MS_MAX: u64 = 7 * 24 * 60 * 60 * 1000;
 /// Steps of one plan, and shards named by one operation of a pool.
 pub const POOL_STEPS_MAX: usize = 1024;
 /// What is due and let go by one entry in all pools together, so that no entry is slow.

@@ -23,16 +23,37 @@
 //! * An owner that does not release in time keeps its shard: only its session's end or an operator's
 //!   [`PoolOp::Force`] takes it away. The move is reported as overdue.
 //!
-//! Modules in reading order: [`op`] and [`query`] (requests), [`reply`], [`event`]; then
+//! Modules in reading order: [`op`] and [`query`] (requests), [`reply`], [`error`], [`event`]; then
+//! `layout` and `records` (what is stored), `ledger` (how it is written), `transfer` (how a shard
+//! passes on), `plan`, `members`, `execute`, `departure`, `read`, `outcome`, `check`; and
 //! [`placement`].
 
+mod check;
+mod departure;
+pub mod error;
 pub mod event;
+mod execute;
+mod layout;
+mod ledger;
+mod members;
 pub mod op;
+mod outcome;
 pub mod placement;
+mod plan;
 pub mod query;
+mod read;
+mod records;
 pub mod reply;
+mod transfer;
 
+pub(crate) use check::check;
+pub(crate) use departure::end_session;
+pub use error::{PoolError, PoolFault, StepFault};
 pub use event::{PoolEvent, ShardLoss};
+pub(crate) use event::{read_event, write_event};
+pub(crate) use execute::execute;
 pub use op::{Join, MemberState, Policy, PoolOp, ShardSet, ShardToken, Spread, Step};
+pub(crate) use outcome::{read_error, read_reply, write_error, write_reply};
 pub use query::PoolQuery;
+pub(crate) use read::{epoch, read};
 pub use reply::{MemberInfo, Owner, PoolReply, PoolState, PoolSummary, Primary, Secondary, ShardInfo};

@@ -375,7 +375,7 @@ fn change(event: &oarlock_state::Event) -> Change {
             version: *version,
             owner: *owner,
         }),
-        EventKind::Delete | EventKind::Children | EventKind::Object(_) => None,
+        EventKind::Delete | EventKind::Children | EventKind::Object(_) | EventKind::Pool(_) => None,
     };
     Change {
         revision: event.revision.0,

@@ -2,7 +2,8 @@
 //! the revision and results, then session changes and events. Regenerate with
 //! `UPDATE_GOLDENFILES=1`, then read the difference and believe it.
 //!
-//! Beside the [operations of kv](script::ops) and [of locks and elections](script::objects) there are:
+//! Beside the [operations of kv](script::ops) and [of locks and elections](script::objects) and
+//! [of shard pools](script::pools) there are:
 //!
 //! ```text
 //! open [ID] [timeout=MS] [principal=NAME]   close ID   touch ID…   expire ID@LAST_TOUCH…
@@ -20,7 +21,8 @@
 //! the server itself asks, which may do everything.
 //!
 //! Any proposal takes `by=ID/SEQ/ACKED`, `once=NAME/MS`, and guards: `guard=KEY@REV`,
-//! `guard=node:PATH@REV`, `guard=lock:NAME@REV`, `guard=election:NAME@REV`.
+//! `guard=node:PATH@REV`, `guard=lock:NAME@REV`, `guard=election:NAME@REV`,
+//! `guard=shard:POOL/SHARD@REV`.
 
 mod script;
 
@@ -33,7 +35,7 @@ use oarlock_state::{
 };
 use script::words::{Fault, Words};
 use script::world::{Replica, World};
-use script::{auth, objects, ops, show};
+use script::{auth, objects, ops, pools, show};
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -61,7 +63,10 @@ impl goldenscript::Runner for Story {
 impl Story {
     fn line(&mut self, words: &mut Words) -> Result<String, Fault> {
         let names = Names::take(words)?;
-        let verb = words.text()?;
+        let mut verb = words.text()?;
+        if verb == "pool" {
+            verb = format!("pool {}", words.text()?);
+        }
         let command = match auth::command(&verb, words)? {
             None => self.command(&verb, words)?,
             auth => auth,
@@ -93,6 +98,9 @@ impl Story {
         }
         if let Some(op) = objects::op(verb, words)? {
             return Ok(Some(Command::Object(op)));
+        }
+        if let Some(op) = pools::op(verb, words)? {
+            return Ok(Some(Command::Pool(op)));
         }
         if ops::is_op(verb) {
             let then = vec![ops::op(verb, words)?];
@@ -337,6 +345,9 @@ fn question(verb: &str, words: &mut Words) -> Result<Option<Query>, Fault> {
     if let Some(query) = objects::question(verb, words)? {
         return Ok(Some(Query::Object(query)));
     }
+    if let Some(query) = pools::question(verb, words)? {
+        return Ok(Some(Query::Pool(query)));
+    }
     Ok(Some(match verb {
         "read" if words.is("txn") => Query::ReadTxn(ops::txn(words)?),
         "read" => Query::Range(ops::get(words)?),
@@ -389,6 +400,10 @@ fn guard(word: &str) -> Result<Guard, Fault> {
         Some(("node", path)) => TokenScope::Node(path.to_owned().into()),
         Some(("lock", name)) => TokenScope::Lock(name.to_owned().into()),
         Some(("election", name)) => TokenScope::Election(name.to_owned().into()),
+        Some(("shard", name)) => {
+            let (pool, shard) = pair(name, "/")?;
+            TokenScope::Shard { pool: pool.to_owned().into(), shard: shard.to_owned().into() }
+        }
         Some(_) | None => TokenScope::Key(name.to_owned().into()),
     };
     Ok(Guard { scope, token: Revision(token.parse()?) })

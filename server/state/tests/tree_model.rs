@@ -85,6 +85,7 @@ impl Pair {
                     EventKind::Delete => Happened::Deleted,
                     EventKind::Children => Happened::Children,
                     EventKind::Object(event) => panic!("{event:?} in the tree"),
+                    EventKind::Pool(event) => panic!("{event:?} in the tree"),
                 };
                 (event.key.clone(), happened)
             })

@@ -161,7 +161,7 @@ fn body(outcome: &oarlock_state::Outcome) -> String {
                 ReplyBody::SessionOpened { session, .. } => format!("session {session}"),
                 ReplyBody::Expired { ended } => format!("ended {ended:?}"),
                 ReplyBody::Done => "done".into(),
-                ReplyBody::Txn(_) | ReplyBody::Object(_) | ReplyBody::Members(_) => {
+                ReplyBody::Txn(_) | ReplyBody::Object(_) | ReplyBody::Pool(_) | ReplyBody::Members(_) => {
                     format!("{:?}", reply.body)
                 }
             };

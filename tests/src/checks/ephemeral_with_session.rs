@@ -44,7 +44,7 @@ pub fn check(events: &[Event], ends: &[End]) -> Checked {
                     removed_in.entry(owner).or_default().insert(revision);
                 }
             }
-            EventKind::Children | EventKind::Object(_) => {}
+            EventKind::Children | EventKind::Object(_) | EventKind::Pool(_) => {}
         }
     }
     if let Some((session, revisions)) = removed_in.iter().find(|(_, revisions)| revisions.len() > 1) {

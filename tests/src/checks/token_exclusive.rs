@@ -73,7 +73,7 @@ fn lives(events: &[Event]) -> Result<BTreeMap<(&[u8], u64), Life>, Violation> {
                     life.removed = Some(revision);
                 }
             }
-            EventKind::Put { .. } | EventKind::Children | EventKind::Object(_) => {}
+            EventKind::Put { .. } | EventKind::Children | EventKind::Object(_) | EventKind::Pool(_) => {}
         }
     }
     Ok(lives)

@@ -99,7 +99,7 @@ impl Model {
                 EventKind::Delete => {
                     changes.insert(event.key.clone(), None);
                 }
-                EventKind::Children | EventKind::Object(_) => {}
+                EventKind::Children | EventKind::Object(_) | EventKind::Pool(_) => {}
             }
         }
         changes

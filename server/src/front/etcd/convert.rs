@@ -59,7 +59,7 @@ pub fn event(event: Event, previous: Option<KeyValue>) -> mvccpb::Event {
             (mvccpb::event::EventType::Put, kv)
         }
         // Watches of etcd's API are of keys alone.
-        EventKind::Delete | EventKind::Children | EventKind::Object(_) => {
+        EventKind::Delete | EventKind::Children | EventKind::Object(_) | EventKind::Pool(_) => {
             (mvccpb::event::EventType::Delete, bare)
         }
     };

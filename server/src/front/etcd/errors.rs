@@ -206,7 +206,8 @@ pub fn rejected(rejection: &Rejection) -> Status {
         | Rejection::WindowFull { .. }
         | Rejection::Fenced { .. }
         | Rejection::Tree(_)
-        | Rejection::Object(_) => {
+        | Rejection::Object(_)
+        | Rejection::Pool(_) => {
             return Status::failed_precondition(format!("etcdserver: {rejection}"));
         }
     };

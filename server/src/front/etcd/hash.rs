@@ -137,7 +137,9 @@ fn add(hasher: &mut Hasher, event: &Event) {
             add_numbers(hasher, &[create_revision.get(), *version, owner.get()]);
             add_bytes(hasher, value);
         }
-        EventKind::Delete | EventKind::Children | EventKind::Object(_) => add_numbers(hasher, &[0]),
+        EventKind::Delete | EventKind::Children | EventKind::Object(_) | EventKind::Pool(_) => {
+            add_numbers(hasher, &[0])
+        }
     }
 }
 

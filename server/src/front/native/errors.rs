@@ -12,6 +12,7 @@ use oarlock_proto::v1;
 use oarlock_state::Rejection;
 use oarlock_state::command::AlarmKind;
 use oarlock_state::object::ObjectError;
+use oarlock_state::pool::PoolError;
 use prost::Message;
 use tonic::metadata::{BinaryMetadataValue, MetadataMap};
 use tonic::{Code, Status};
@@ -80,7 +81,8 @@ pub fn rejection(rejection: &Rejection) -> v1::Error {
         Rejection::Fenced { .. } => v1::ErrorCode::Fenced,
         Rejection::Tree(_) => v1::ErrorCode::Tree,
         Rejection::Object(ObjectError::BadRequest { .. }) => v1::ErrorCode::InvalidArgument,
-        Rejection::Object(_) => v1::ErrorCode::Object,
+        Rejection::Pool(PoolError::BadRequest { .. }) => v1::ErrorCode::InvalidArgument,
+        Rejection::Object(_) | Rejection::Pool(_) => v1::ErrorCode::Object,
         Rejection::MemberNotFound { .. } => v1::ErrorCode::MemberNotFound,
         Rejection::MembershipRefused { .. } => v1::ErrorCode::MembershipRefused,
         Rejection::Auth(_) => v1::ErrorCode::PermissionDenied,

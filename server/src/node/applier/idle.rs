@@ -1,5 +1,6 @@
 //! What the leader has done because time passed: container and TTL znodes whose time is up are
-//! removed, and what expired sessions held is withheld from others no longer.
+//! removed, what expired sessions held is withheld from others no longer, and pools of shards go on
+//! without those who are late.
 
 use super::{Applier, Sinks};
 use crate::node::exchange::ToDriver;
@@ -7,6 +8,7 @@ use crate::node::io::Now;
 use bytes::Bytes;
 use oarlock_state::command::Answer;
 use oarlock_state::object::{ObjectOp, ObjectQuery, ObjectReply};
+use oarlock_state::pool::{PoolOp, PoolQuery, PoolReply};
 use oarlock_state::tree::{TreeOp, TreeQuery, TreeReply};
 use oarlock_state::{Command, Query};
 
@@ -22,25 +24,43 @@ pub(super) struct Search {
     next_us: u64,
     /// No proposal to let go of withheld holds before this time: one is under way.
     next_elapse_us: u64,
+    /// No proposal to let go of what is due in pools before this time: one is under way.
+    next_pools_us: u64,
 }
 
-/// Microseconds between two proposals to let go of withheld holds.
+/// Microseconds between two proposals to let go of what is due.
 const ELAPSE_EVERY_US: u64 = 50_000;
 
 impl Applier {
-    /// Has withheld holds let go when their delay is over. The log's stamp decides; one that comes
-    /// too early changes nothing.
+    /// Has let go of what is due: withheld holds and shards whose delay is over, members of pools
+    /// that are away for too long, targets that are late. The log's stamp decides; a proposal that
+    /// comes too early changes nothing.
     pub(super) fn elapse(&mut self, now: Now, sinks: &mut Sinks<'_>) {
-        if !self.leads() || self.installing || now.mono_us < self.idle.next_elapse_us {
+        if !self.leads() || self.installing {
             return;
         }
-        let next = self.machine.read(&self.store, &Query::Object(ObjectQuery::NextDue));
-        let Ok(Answer::Object(ObjectReply::NextDue(Some(due_ms)))) = next else {
-            return;
-        };
-        if due_ms <= now.wall_ms.max(self.machine.stamp_ms()) {
+        let now_ms = now.wall_ms.max(self.machine.stamp_ms());
+        if now.mono_us >= self.idle.next_elapse_us && self.object_due_ms().is_some_and(|at| at <= now_ms) {
             self.idle.next_elapse_us = now.mono_us + ELAPSE_EVERY_US;
             sinks.driver.push(ToDriver::Propose(Command::Object(ObjectOp::Elapse)));
+        }
+        if now.mono_us >= self.idle.next_pools_us && self.pool_due_ms().is_some_and(|at| at <= now_ms) {
+            self.idle.next_pools_us = now.mono_us + ELAPSE_EVERY_US;
+            sinks.driver.push(ToDriver::Propose(Command::Pool(PoolOp::Elapse)));
+        }
+    }
+
+    fn object_due_ms(&self) -> Option<u64> {
+        match self.machine.read(&self.store, &Query::Object(ObjectQuery::NextDue)) {
+            Ok(Answer::Object(ObjectReply::NextDue(due_ms))) => due_ms,
+            _ => None,
+        }
+    }
+
+    fn pool_due_ms(&self) -> Option<u64> {
+        match self.machine.read(&self.store, &Query::Pool(PoolQuery::NextDue)) {
+            Ok(Answer::Pool(PoolReply::NextDue(due_ms))) => due_ms,
+            _ => None,
         }
     }
 

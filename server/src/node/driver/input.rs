@@ -16,6 +16,7 @@ use bytes::Bytes;
 use oarlock_state::auth::AuthError;
 use oarlock_state::command::{Alarm, AlarmKind, KvOp, Txn};
 use oarlock_state::object::ObjectOp;
+use oarlock_state::pool::PoolOp;
 use oarlock_state::tree::TreeOp;
 use oarlock_state::{Caller, Command, NodeId, Proposal, ProposalId, SessionId};
 
@@ -358,6 +359,10 @@ fn frees_space(command: &Command) -> bool {
         Command::Tree(op) => tree_frees_space(op),
         // Whoever holds something must be able to let go of it.
         Command::Object(op) => !matches!(op, ObjectOp::Acquire(_) | ObjectOp::Proclaim { .. }),
+        Command::Pool(op) => !matches!(
+            op,
+            PoolOp::Create { .. } | PoolOp::AddShards { .. } | PoolOp::Join { .. } | PoolOp::Report { .. }
+        ),
         Command::Compact { .. }
         | Command::OpenSession(_)
         | Command::CloseSession { .. }

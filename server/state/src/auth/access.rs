@@ -12,9 +12,12 @@
 //! | acquire, release, hand over a lock or a lead | writing, on a key of its name; to own the session |
 //! | ask a holder to let go | writing, on a key of the object's name |
 //! | look at an object, name its token as a guard, watch it | reading, on a key of its name |
+//! | join a pool, leave it, release, be ready, report | writing, on a key of its name; to own the session |
+//! | make, change and pause a pool, move its shards | writing, on a key of its name |
+//! | look at a pool, name an epoch as a guard, watch it | reading, on a key of its name |
 //! | see who waits for whom | reading, on all keys |
 //! | open a session, keep it alive, list members | to be a user |
-//! | everything else: znodes, taking holds away, compaction, members, users and roles | the role `root` |
+//! | everything else: znodes, taking holds and shards away, compaction, members, users and roles | the role `root` |
 //!
 //! Transactions are checked whatever branch will run, and nested ones with them. While
 //! authentication is off nothing is checked and nothing read.
@@ -32,6 +35,7 @@ use crate::event::Keyspace;
 use crate::ids::SessionId;
 use crate::machine::{dedup, session};
 use crate::object::{Acquire, Claim, ObjectOp, ObjectQuery};
+use crate::pool::{Join, PoolOp, PoolQuery};
 use crate::view::View;
 use bytes::Bytes;
 use std::cell::OnceCell;
@@ -95,6 +99,7 @@ impl<'v> Access<'v> {
             Command::OpenSession(_) => Ok(()),
             Command::CloseSession { session } => self.writes_attached(*session),
             Command::Object(op) => self.object(op),
+            Command::Pool(op) => self.pool(op),
             Command::Tree(_)
             | Command::Compact { .. }
             | Command::TouchSessions { .. }
@@ -125,6 +130,7 @@ impl<'v> Access<'v> {
             | Query::Conditions => Ok(()),
             Query::CheckToken(guard) => self.guard(guard),
             Query::Object(query) => self.object_query(query),
+            Query::Pool(query) => self.pool_query(query),
             Query::Auth(AuthQuery::Status) => Ok(()),
             Query::Auth(AuthQuery::User { name }) if name == limited.name => Ok(()),
             Query::Auth(AuthQuery::Role { name }) if limited.user.roles.contains(name) => Ok(()),
@@ -137,7 +143,7 @@ impl<'v> Access<'v> {
     /// Whether something else may be done.
     pub(crate) fn need(&self, need: Need<'_>) -> Verdict {
         match need {
-            Need::Watch(Keyspace::Kv | Keyspace::Object, range) => self.reads(range),
+            Need::Watch(Keyspace::Kv | Keyspace::Object | Keyspace::Pool, range) => self.reads(range),
             Need::Watch(Keyspace::Tree, _) | Need::Administration => self.administers(),
         }
     }
@@ -177,7 +183,9 @@ impl<'v> Access<'v> {
         match &guard.scope {
             TokenScope::Key(key) => self.reads(&KeyRange::Key(key.clone())),
             TokenScope::Node(_) => self.administers(),
-            TokenScope::Lock(name) | TokenScope::Election(name) => self.reads(&KeyRange::Key(name.clone())),
+            TokenScope::Lock(name) | TokenScope::Election(name) | TokenScope::Shard { pool: name, .. } => {
+                self.reads(&KeyRange::Key(name.clone()))
+            }
         }
     }
 
@@ -197,6 +205,43 @@ impl<'v> Access<'v> {
             | ObjectOp::Handoff { held, .. } => self.claims(&held.name, held.claim),
             ObjectOp::RequestRevocation { name, .. } => self.writes(&KeyRange::Key(name.clone())),
             ObjectOp::Revoke { .. } | ObjectOp::Elapse => self.administers(),
+        }
+    }
+
+    fn pool(&self, op: &PoolOp) -> Verdict {
+        match op {
+            PoolOp::Join { pool, join: Join { session, .. } }
+            | PoolOp::Leave { pool, session, .. }
+            | PoolOp::Ready { pool, session, .. }
+            | PoolOp::Release { pool, session, .. }
+            | PoolOp::Report { pool, session, .. } => {
+                self.writes(&KeyRange::Key(pool.clone()))?;
+                self.owns(*session)
+            }
+            PoolOp::Delete { force: true, .. }
+            | PoolOp::Force { .. }
+            | PoolOp::Assign { .. }
+            | PoolOp::Elapse => self.administers(),
+            PoolOp::Create { pool, .. }
+            | PoolOp::SetPolicy { pool, .. }
+            | PoolOp::Delete { pool, force: false }
+            | PoolOp::AddShards { pool, .. }
+            | PoolOp::RemoveShards { pool, .. }
+            | PoolOp::SetMemberState { pool, .. }
+            | PoolOp::Pin { pool, .. }
+            | PoolOp::SetWeights { pool, .. }
+            | PoolOp::Pause { pool, .. }
+            | PoolOp::Move { pool, .. } => self.writes(&KeyRange::Key(pool.clone())),
+        }
+    }
+
+    fn pool_query(&self, query: &PoolQuery) -> Verdict {
+        match query {
+            PoolQuery::List { prefix, .. } => self.reads(&KeyRange::prefix(prefix)),
+            PoolQuery::State { pool } | PoolQuery::Shard { pool, .. } => {
+                self.reads(&KeyRange::Key(pool.clone()))
+            }
+            PoolQuery::NextDue => self.administers(),
         }
     }
 
@@ -245,7 +290,7 @@ impl<'v> Access<'v> {
             return Ok(());
         }
         session::each_attached(self.view, session, &mut |keyspace, key| match keyspace {
-            Keyspace::Kv | Keyspace::Object => self.may(kind, &KeyRange::Key(key)),
+            Keyspace::Kv | Keyspace::Object | Keyspace::Pool => self.may(kind, &KeyRange::Key(key)),
             Keyspace::Tree => permitted(self.is_owner(session)),
         })
     }

@@ -5,8 +5,8 @@ use bytes::Bytes;
 use std::fmt;
 
 /// "Only if this token is still current." For a key the token is its create revision: it stays
-/// while the holder's key exists and is never given out again. For a lock and an election it is the
-/// revision of the grant: it stays while the hold lasts.
+/// while the holder's key exists and is never given out again. For a lock, an election and a shard
+/// it is the revision of the grant: it stays while the hold lasts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Guard {
     /// What the token was granted for.
@@ -26,6 +26,13 @@ pub enum TokenScope {
     Lock(Bytes),
     /// The lead of an election, by name.
     Election(Bytes),
+    /// The primary of a shard.
+    Shard {
+        /// The pool.
+        pool: Bytes,
+        /// The shard.
+        shard: Bytes,
+    },
 }
 
 impl fmt::Display for TokenScope {
@@ -35,6 +42,7 @@ impl fmt::Display for TokenScope {
             Self::Node(path) => write!(f, "znode {}", shown(path)),
             Self::Lock(name) => write!(f, "lock {}", shown(name)),
             Self::Election(name) => write!(f, "election {}", shown(name)),
+            Self::Shard { pool, shard } => write!(f, "shard {} of pool {}", shown(shard), shown(pool)),
         }
     }
 }

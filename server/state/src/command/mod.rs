@@ -23,6 +23,7 @@ pub use reply::{OpResult, Outcome, RangeReply, Reply, ReplyBody, TxnReply};
 use crate::auth::{AuthOp, Caller};
 use crate::ids::{Index, NodeId, ProposalId, RequestId, Revision, SessionId, Term};
 use crate::object::ObjectOp;
+use crate::pool::PoolOp;
 use crate::tree::TreeOp;
 use bytes::Bytes;
 
@@ -89,6 +90,8 @@ pub enum Command {
     Tree(TreeOp),
     /// An operation of locks and elections.
     Object(ObjectOp),
+    /// An operation of shard pools.
+    Pool(PoolOp),
     /// Forget the history up to and including this revision.
     Compact {
         /// Must be above the last compaction and not above the current revision.

@@ -5,6 +5,7 @@ use crate::auth::{AuthAnswer, AuthQuery};
 use crate::event::Event;
 use crate::ids::{Index, Revision, SessionId};
 use crate::object::{ObjectQuery, ObjectReply};
+use crate::pool::{PoolQuery, PoolReply};
 use crate::tree::TreeReply;
 use bytes::Bytes;
 
@@ -19,6 +20,8 @@ pub enum Query {
     Tree(crate::tree::TreeQuery),
     /// Locks and elections.
     Object(ObjectQuery),
+    /// Shard pools.
+    Pool(PoolQuery),
     /// One session, with what hangs off it.
     Session {
         /// The session.
@@ -92,6 +95,8 @@ pub enum Answer {
     Tree(TreeReply),
     /// Locks and elections.
     Object(ObjectReply),
+    /// Shard pools.
+    Pool(PoolReply),
     /// A session.
     Session(SessionInfo),
     /// Sessions.
@@ -141,6 +146,7 @@ pub struct SessionInfo {
     pub acked_up_to: u64,
     /// Highest write sequence ever executed.
     pub last_sequence: u64,
-    /// Keys and znodes that go with it, and objects in which it has a place, when asked for.
+    /// Keys and znodes that go with it, objects in which it has a place, and pools in which it
+    /// has an instance, when asked for.
     pub attached: Vec<(crate::event::Keyspace, Bytes)>,
 }

@@ -112,6 +112,9 @@ pub enum Rejection {
     /// An operation of locks and elections was refused.
     #[error("{0}")]
     Object(#[from] crate::object::ObjectError),
+    /// An operation of shard pools was refused.
+    #[error("{0}")]
+    Pool(#[from] crate::pool::PoolError),
     /// The member does not exist.
     #[error("member {node} does not exist")]
     MemberNotFound {

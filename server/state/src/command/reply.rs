@@ -3,6 +3,7 @@
 use super::{KeyValue, Member, Rejection};
 use crate::ids::{Index, Revision, SessionId};
 use crate::object::ObjectReply;
+use crate::pool::PoolReply;
 use crate::tree::TreeReply;
 use bytes::Bytes;
 
@@ -34,6 +35,8 @@ pub enum ReplyBody {
     Tree(TreeReply),
     /// What an operation of locks and elections came to.
     Object(ObjectReply),
+    /// What an operation of shard pools came to.
+    Pool(PoolReply),
     /// A session began.
     SessionOpened {
         /// Its id.

@@ -10,6 +10,7 @@ use crate::machine::dedup::{Idempotent, Window};
 use crate::machine::kv::Record;
 use crate::machine::{Machine, history, outcome, session};
 use crate::object;
+use crate::pool;
 use crate::tree;
 use crate::view::View;
 use bytes::Bytes;
@@ -31,6 +32,7 @@ pub(super) fn all(machine: &Machine, view: &dyn View) -> Result<(), String> {
     state.notes()?;
     tree::check(view)?;
     object::check(view)?;
+    pool::check(view)?;
     auth::check(view)?;
     ensure(*machine.auth() == auth::Settings::load(view), || {
         format!("the machine knows {:?} of authentication", machine.auth())
@@ -144,7 +146,7 @@ impl State<'_> {
 
     fn event_has_version(&self, event: &Event) -> Result<(), String> {
         match event.keyspace {
-            Keyspace::Tree | Keyspace::Object => Ok(()),
+            Keyspace::Tree | Keyspace::Object | Keyspace::Pool => Ok(()),
             Keyspace::Kv => {
                 let put = matches!(event.kind, EventKind::Put { .. });
                 let version = self.view.get(&keys::version(&event.key, event.revision));
@@ -208,7 +210,7 @@ impl State<'_> {
                     crate::machine::kv::get(self.view, &key).is_some_and(|record| record.owner == session)
                 }
                 Keyspace::Tree => self.view.get(&Space::Tree.key(&[&key])).is_some(),
-                Keyspace::Object => continue, // its own check looks
+                Keyspace::Object | Keyspace::Pool => continue, // their own checks look
             };
             ensure(owned, || format!("{key:?} is attached to session {session} without being its"))?;
         }

@@ -112,7 +112,7 @@ fn gather(view: &dyn View, next: (Revision, u32), mark: Revision, budget: usize)
 fn leaves_nothing(event: &Event) -> bool {
     match event.kind {
         EventKind::Put { .. } => false,
-        EventKind::Delete | EventKind::Children | EventKind::Object(_) => true,
+        EventKind::Delete | EventKind::Children | EventKind::Object(_) | EventKind::Pool(_) => true,
     }
 }
 
@@ -130,6 +130,6 @@ fn forget(keyspace: Keyspace, key: &Bytes, at: (Revision, u32), mutations: &mut 
     mutations.push(Mutation { key: keys::history(at.0, at.1), value: None });
     match keyspace {
         Keyspace::Kv => mutations.push(Mutation { key: keys::version(key, at.0), value: None }),
-        Keyspace::Tree | Keyspace::Object => {}
+        Keyspace::Tree | Keyspace::Object | Keyspace::Pool => {}
     }
 }

@@ -7,6 +7,7 @@ use crate::ids::SessionId;
 use crate::machine::dedup::{self, Admission};
 use crate::machine::{Round, compaction, conditions, guard, membership, session, txn};
 use crate::object;
+use crate::pool;
 use crate::tree;
 
 /// Executes a proposal, or finds what its first execution said. Refused means undone.
@@ -49,6 +50,7 @@ fn command(round: &mut Round<'_>, command: &Command, owner: Option<&str>) -> Res
         Command::Txn(txn) => Ok(ReplyBody::Txn(txn::execute(work, txn)?)),
         Command::Tree(op) => Ok(ReplyBody::Tree(tree::execute(work, op)?)),
         Command::Object(op) => Ok(ReplyBody::Object(object::execute(work, op)?)),
+        Command::Pool(op) => Ok(ReplyBody::Pool(pool::execute(work, op)?)),
         Command::Compact { revision } => {
             compaction::compact(&mut work.counters, *revision)?;
             Ok(ReplyBody::Done)

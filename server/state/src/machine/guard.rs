@@ -4,6 +4,7 @@ use crate::command::{Guard, Rejection, TokenScope};
 use crate::limits::GUARDS_MAX;
 use crate::machine::{form, kv};
 use crate::object::{self, Scope};
+use crate::pool;
 use crate::tree;
 use crate::view::View;
 
@@ -27,6 +28,7 @@ pub(super) fn is_current(view: &dyn View, guard: &Guard) -> bool {
         TokenScope::Node(path) => tree::token(view, path),
         TokenScope::Lock(name) => return object::is_current(view, Scope::Lock, name, guard.token),
         TokenScope::Election(name) => return object::is_current(view, Scope::Election, name, guard.token),
+        TokenScope::Shard { pool, shard } => pool::epoch(view, pool, shard),
     };
     created == Some(guard.token)
 }

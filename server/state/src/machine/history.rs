@@ -7,6 +7,7 @@ use crate::ids::{Revision, SessionId};
 use crate::keys;
 use crate::machine::counters::Counters;
 use crate::object;
+use crate::pool;
 use crate::view::View;
 use bytes::Bytes;
 use std::ops::ControlFlow;
@@ -16,6 +17,7 @@ const PUT: u8 = 0;
 const DELETE: u8 = 1;
 const CHILDREN: u8 = 2;
 const OBJECT: u8 = 3;
+const POOL: u8 = 4;
 
 /// The record of an event. Revision and position are its key.
 pub(super) fn encode(event: &Event) -> Bytes {
@@ -29,6 +31,7 @@ pub(super) fn encode(event: &Event) -> Bytes {
         EventKind::Delete => (DELETE, [0; 3], None),
         EventKind::Children => (CHILDREN, [0; 3], None),
         EventKind::Object(_) => (OBJECT, [0; 3], None),
+        EventKind::Pool(_) => (POOL, [0; 3], None),
     };
     let left_bytes = value.map_or(0, |value| value.len() + numbers_bytes(&left));
     let mut writer = Writer::new(FORMAT, 3 + numbers_bytes(&numbers) + event.key.len() + left_bytes);
@@ -36,6 +39,7 @@ pub(super) fn encode(event: &Event) -> Bytes {
         Keyspace::Kv => 0,
         Keyspace::Tree => 1,
         Keyspace::Object => 2,
+        Keyspace::Pool => 3,
     });
     writer.byte(event.cause as u8);
     numbers.into_iter().for_each(|number| writer.number(number));
@@ -45,8 +49,10 @@ pub(super) fn encode(event: &Event) -> Bytes {
         left.into_iter().for_each(|number| writer.number(number));
         writer.raw(value);
     }
-    if let EventKind::Object(event) = &event.kind {
-        object::write_event(&mut writer, event);
+    match &event.kind {
+        EventKind::Object(event) => object::write_event(&mut writer, event),
+        EventKind::Pool(event) => pool::write_event(&mut writer, event),
+        EventKind::Put { .. } | EventKind::Delete | EventKind::Children => {}
     }
     writer.finish()
 }
@@ -62,6 +68,7 @@ pub(super) fn decode(revision: Revision, sub: u32, record: &Bytes) -> Event {
         0 => Keyspace::Kv,
         1 => Keyspace::Tree,
         2 => Keyspace::Object,
+        3 => Keyspace::Pool,
         _ => reader.complain("unknown keyspace"),
     };
     let Some(cause) = Cause::from_number(reader.byte()) else { reader.complain("unknown cause") };
@@ -78,6 +85,7 @@ pub(super) fn decode(revision: Revision, sub: u32, record: &Bytes) -> Event {
         DELETE => EventKind::Delete,
         CHILDREN => EventKind::Children,
         OBJECT => EventKind::Object(object::read_event(&mut reader)),
+        POOL => EventKind::Pool(pool::read_event(&mut reader)),
         _ => reader.complain("unknown kind"),
     };
     reader.end();
@@ -124,7 +132,7 @@ pub(super) fn key_value(event: Event) -> Option<KeyValue> {
             version,
             owner,
         }),
-        EventKind::Delete | EventKind::Children | EventKind::Object(_) => None,
+        EventKind::Delete | EventKind::Children | EventKind::Object(_) | EventKind::Pool(_) => None,
     }
 }
 
@@ -210,7 +218,10 @@ mod tests {
         let vacant = EventKind::Object(object::ObjectEvent::Vacant);
         let vacant = Event { keyspace: Keyspace::Object, ..self::event(vacant, None) };
         assert_eq!(encode(&vacant), b"\x01\x02\x01\x07\0\0\x03key\x03\x08".as_slice());
-        for event in [put, delete, children, vacant] {
+        let deleted = EventKind::Pool(pool::PoolEvent::Deleted);
+        let deleted = Event { keyspace: Keyspace::Pool, ..self::event(deleted, None) };
+        assert_eq!(encode(&deleted), b"\x01\x03\x01\x07\0\0\x03key\x04\x02".as_slice());
+        for event in [put, delete, children, vacant, deleted] {
             assert_eq!(decode(event.revision, event.sub, &encode(&event)), event);
         }
         assert_eq!(encode_version(300, true), [1, 1, 0xac, 2].as_slice());

@@ -11,6 +11,7 @@ use crate::command::{
 use crate::ids::{Index, NodeId, Revision, SessionId};
 use crate::limits::{OUTCOME_BYTES_MAX, OUTCOME_KEY_BYTES_MAX};
 use crate::object;
+use crate::pool;
 use crate::tree;
 use bytes::Bytes;
 
@@ -68,6 +69,10 @@ fn write_body(writer: &mut Writer, body: &ReplyBody) {
             writer.byte(16);
             object::write_reply(writer, reply);
         }
+        ReplyBody::Pool(reply) => {
+            writer.byte(17);
+            pool::write_reply(writer, reply);
+        }
         ReplyBody::SessionOpened { session, timeout_ms } => {
             writer.byte(3);
             writer.number(session.get());
@@ -94,6 +99,7 @@ fn read_body(reader: &mut Reader<'_>) -> ReplyBody {
             ReplyBody::Expired { ended }
         }
         16 => ReplyBody::Object(object::read_reply(reader)),
+        17 => ReplyBody::Pool(pool::read_reply(reader)),
         _ => reader.complain("unknown reply"),
     }
 }
@@ -248,6 +254,10 @@ fn write_rejection(writer: &mut Writer, rejection: &Rejection) {
             writer.byte(32);
             object::write_error(writer, error);
         }
+        Rejection::Pool(error) => {
+            writer.byte(33);
+            pool::write_error(writer, error);
+        }
         Rejection::MemberNotFound { node } => write_pair(writer, 14, node.get(), 0),
         Rejection::MembershipRefused { obstacle, reason } => {
             writer.byte(16);
@@ -263,15 +273,19 @@ fn write_rejection(writer: &mut Writer, rejection: &Rejection) {
 }
 
 fn write_fenced(writer: &mut Writer, scope: &TokenScope, token: Revision) {
-    let (number, key) = match scope {
-        TokenScope::Key(key) => (0, key),
-        TokenScope::Node(path) => (1, path),
-        TokenScope::Lock(name) => (2, name),
-        TokenScope::Election(name) => (3, name),
+    let (number, key, part) = match scope {
+        TokenScope::Key(key) => (0, key, None),
+        TokenScope::Node(path) => (1, path, None),
+        TokenScope::Lock(name) => (2, name, None),
+        TokenScope::Election(name) => (3, name, None),
+        TokenScope::Shard { pool, shard } => (4, pool, Some(shard)),
     };
     writer.byte(12);
     writer.byte(number);
     write_key(writer, key);
+    if let Some(part) = part {
+        write_key(writer, part);
+    }
     writer.number(token.get());
 }
 
@@ -300,12 +314,18 @@ fn read_rejection(reader: &mut Reader<'_>) -> Rejection {
                 1 => TokenScope::Node,
                 2 => TokenScope::Lock,
                 3 => TokenScope::Election,
+                4 => |pool| TokenScope::Shard { pool, shard: Bytes::new() },
                 _ => reader.complain("unknown scope of a token"),
             };
-            Rejection::Fenced { scope: scope(reader.bytes()), token: Revision(reader.number()) }
+            let mut scope = scope(reader.bytes());
+            if let TokenScope::Shard { shard, .. } = &mut scope {
+                *shard = reader.bytes();
+            }
+            Rejection::Fenced { scope, token: Revision(reader.number()) }
         }
         13 => Rejection::Tree(tree::read_error(reader)),
         32 => Rejection::Object(object::read_error(reader)),
+        33 => Rejection::Pool(pool::read_error(reader)),
         15 => Rejection::MembershipRefused { obstacle: Obstacle::Other, reason: reader.text() },
         16 => Rejection::MembershipRefused {
             obstacle: Obstacle::from_number(reader.byte().into()),
@@ -409,6 +429,7 @@ mod tests {
         round_trip(reply(ReplyBody::Expired { ended: vec![SessionId(1), SessionId(2)] }));
         round_trip(reply(ReplyBody::Tree(tree::TreeReply::Deleted)));
         round_trip(reply(ReplyBody::Object(object::ObjectReply::Granted { token: Revision(300) })));
+        round_trip(reply(ReplyBody::Pool(pool::PoolReply::Joined { owned: vec![(key(), Revision(300))] })));
     }
 
     #[test]
@@ -440,7 +461,12 @@ mod tests {
             Rejection::Fenced { scope: TokenScope::Node(key()), token: asked },
             Rejection::Fenced { scope: TokenScope::Lock(key()), token: asked },
             Rejection::Fenced { scope: TokenScope::Election(key()), token: asked },
+            Rejection::Fenced {
+                scope: TokenScope::Shard { pool: key(), shard: Bytes::from_static(b"7") },
+                token: asked,
+            },
             Rejection::Object(object::ObjectError::Busy { name: key() }),
+            Rejection::Pool(pool::PoolError::PoolNotFound { pool: key() }),
             Rejection::Tree(TreeError::NoNode { path: key() }),
             Rejection::MemberNotFound { node },
             Rejection::MembershipRefused { obstacle: Obstacle::NotNow, reason: "why".to_owned() },

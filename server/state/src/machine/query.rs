@@ -7,6 +7,7 @@ use crate::machine::counters::Counters;
 use crate::machine::range::{self, Readable};
 use crate::machine::{conditions, dedup, form, guard, history, membership, session, txn};
 use crate::object;
+use crate::pool;
 use crate::tree;
 use crate::view::View;
 
@@ -23,6 +24,7 @@ pub(super) fn read(
         Query::ReadTxn(txn) => Ok(Answer::Txn(txn::read(view, readable, txn)?)),
         Query::Tree(query) => Ok(Answer::Tree(tree::read(view, query)?)),
         Query::Object(query) => Ok(Answer::Object(object::read(view, query)?)),
+        Query::Pool(query) => Ok(Answer::Pool(pool::read(view, counters.stamp_ms, query)?)),
         Query::Session { session, want_attached } => session::query(view, *session, *want_attached),
         Query::Sessions { after, limit } => Ok(session::list(view, *after, *limit)),
         Query::Outcome { request } => Ok(dedup::query(view, counters.stamp_ms, owner, request)),

@@ -15,6 +15,7 @@ use crate::limits::{
 use crate::machine::scratch::Scratch;
 use crate::machine::{SessionChange, dedup, form, kv};
 use crate::object;
+use crate::pool;
 use crate::tree;
 use crate::view::View;
 use bytes::Bytes;
@@ -186,6 +187,8 @@ pub(super) fn end(work: &mut Scratch<'_>, session: SessionId, cause: Cause) {
     }
     let objects = attached_keys(work, session, Keyspace::Object);
     object::end_session(work, session, &objects, cause);
+    let pools = attached_keys(work, session, Keyspace::Pool);
+    pool::end_session(work, session, &pools, cause);
     let principal = principal(work, session).unwrap_or_default();
     work.delete(keys::session(session));
     dedup::session_ended(work, session, principal);
@@ -258,7 +261,7 @@ pub(super) fn query(view: &dyn View, session: SessionId, want_attached: bool) ->
     let mut info = info(view, session, record);
     if want_attached {
         let mut budget = RANGE_BYTES_MAX as usize;
-        for keyspace in [Keyspace::Kv, Keyspace::Tree, Keyspace::Object] {
+        for keyspace in [Keyspace::Kv, Keyspace::Tree, Keyspace::Object, Keyspace::Pool] {
             let found = attached(view, session, keyspace, budget);
             budget = budget.saturating_sub(found.bytes);
             info.attached.extend(found.keys.into_iter().map(|key| (keyspace, key)));

@@ -3,6 +3,7 @@
 pub mod auth;
 pub mod objects;
 pub mod ops;
+pub mod pools;
 pub mod show;
 pub mod words;
 pub mod world;

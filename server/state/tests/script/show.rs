@@ -1,6 +1,7 @@
 //! Answers in words.
 
 use super::objects;
+use super::pools;
 use bytes::Bytes;
 use oarlock_state::command::{
     Answer, KeyValue, Member, OpResult, Outcome, RangeReply, ReplyBody, SessionInfo, TxnReply,
@@ -65,6 +66,7 @@ fn body(body: &ReplyBody) -> String {
         ReplyBody::Txn(reply) => txn(reply),
         ReplyBody::Tree(reply) => format!(" {reply:?}"),
         ReplyBody::Object(reply) => format!(" {}", objects::reply(reply)),
+        ReplyBody::Pool(reply) => format!(" {}", pools::reply(reply)),
         ReplyBody::SessionOpened { session, timeout_ms } => {
             format!(" session {session} timeout={timeout_ms}ms")
         }
@@ -138,6 +140,7 @@ pub fn event(event: &Event) -> String {
         EventKind::Delete => format!("delete {key}"),
         EventKind::Children => format!("children {key}"),
         EventKind::Object(event) => objects::event(&key, event),
+        EventKind::Pool(event) => pools::event(&key, event),
     };
     let by = if event.session.get() == 0 { String::new() } else { format!(" by {}", event.session) };
     let over = event.previous.map_or(String::new(), |at| format!(", over {}", position(at)));
@@ -180,6 +183,7 @@ fn session(info: &SessionInfo) -> String {
             Keyspace::Kv => bytes(key),
             Keyspace::Tree => format!("node:{}", bytes(key)),
             Keyspace::Object => format!("object:{}", bytes(key)),
+            Keyspace::Pool => format!("pool:{}", bytes(key)),
         })
         .collect();
     format!(
@@ -202,6 +206,7 @@ pub fn answer(answer: &Answer) -> String {
         Answer::Txn(reply) => txn(reply).trim_start().to_owned(),
         Answer::Tree(reply) => format!("{reply:?}"),
         Answer::Object(reply) => objects::reply(reply),
+        Answer::Pool(reply) => pools::reply(reply),
         Answer::Session(info) => session(info),
         Answer::Sessions { sessions, more } => {
             let sessions: String = sessions.iter().map(|info| format!("\n  {}", session(info))).collect();

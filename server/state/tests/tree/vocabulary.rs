@@ -245,6 +245,7 @@ pub fn event(event: &Event) -> String {
         EventKind::Delete => "delete".into(),
         EventKind::Children => "children".into(),
         EventKind::Object(event) => format!("{event:?}"),
+        EventKind::Pool(event) => format!("{event:?}"),
     };
     let previous = match event.previous {
         Some((revision, sub)) => format!(" previous={revision}.{sub}"),

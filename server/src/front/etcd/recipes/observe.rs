@@ -107,6 +107,6 @@ fn put(event: Event) -> Option<KeyValue> {
             version,
             owner,
         }),
-        EventKind::Delete | EventKind::Children | EventKind::Object(_) => None,
+        EventKind::Delete | EventKind::Children | EventKind::Object(_) | EventKind::Pool(_) => None,
     }
 }

@@ -76,7 +76,14 @@ pub fn guard(guard: v1::Guard) -> Form<Guard> {
         Some(v1::guard::Scope::NodePath(path)) => TokenScope::Node(key(path)?),
         Some(v1::guard::Scope::Lock(name)) => TokenScope::Lock(key(name)?),
         Some(v1::guard::Scope::Election(name)) => TokenScope::Election(key(name)?),
-        None => return Err(invalid("a guard names no key, node_path, lock or election; it must name one")),
+        Some(v1::guard::Scope::Shard(v1::ShardName { pool, shard })) => {
+            TokenScope::Shard { pool: key(pool)?, shard: key(shard)? }
+        }
+        None => {
+            return Err(invalid(
+                "a guard names no key, node_path, lock, election or shard; it must name one",
+            ));
+        }
     };
     if guard.token == 0 {
         return Err(invalid("a guard's token is 0; a token is the revision that a grant returned"));

@@ -123,6 +123,7 @@ pub fn outcome(outcome: Outcome) -> v1::Outcome {
                 }
                 ReplyBody::Done
                 | ReplyBody::Tree(_)
+                | ReplyBody::Pool(_)
                 | ReplyBody::SessionOpened { .. }
                 | ReplyBody::Expired { .. }
                 | ReplyBody::Members(_) => Kind::Done(true),

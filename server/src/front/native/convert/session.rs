@@ -109,6 +109,7 @@ pub fn record(info: SessionInfo) -> v1::SessionRecord {
             Keyspace::Kv => record.attached_keys.push(key),
             Keyspace::Tree => record.attached_nodes.push(key),
             Keyspace::Object => record.attached_objects.push(key),
+            Keyspace::Pool => record.attached_pools.push(key),
         }
     }
     record

@@ -105,7 +105,7 @@ fn change(event: Event, previous: Option<KeyValue>) -> Option<v1::WatchEvent> {
             (v1::watch_event::Kind::Put, record)
         }
         EventKind::Delete => (v1::watch_event::Kind::Delete, removed(event.key, event.revision)),
-        EventKind::Children | EventKind::Object(_) => return None,
+        EventKind::Children | EventKind::Object(_) | EventKind::Pool(_) => return None,
     };
     Some(v1::WatchEvent {
         kind: kind.into(),

@@ -40,6 +40,7 @@ pub fn guard(guard: &Guard) -> v1::Guard {
         TokenScope::Node(path) => v1::guard::Scope::NodePath(path),
         TokenScope::Lock(name) => v1::guard::Scope::Lock(name),
         TokenScope::Election(name) => v1::guard::Scope::Election(name),
+        TokenScope::Shard { pool, shard } => v1::guard::Scope::Shard(v1::ShardName { pool, shard }),
     };
     v1::Guard { scope: Some(scope), token: guard.token.get() }
 }
