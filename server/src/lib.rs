@@ -9,6 +9,7 @@ pub mod log_format;
 pub mod node;
 pub mod observe;
 pub mod peer;
+pub mod pools;
 pub mod restore;
 pub mod serve;
 pub mod session;

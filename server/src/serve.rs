@@ -9,6 +9,7 @@ use crate::front::{etcd, http, listener, native};
 use crate::node::lifecycle::StartError;
 use crate::node::runtime::{Backup, Ending, Node, asynchronous, listen};
 use crate::observe::metrics::Exposition;
+use crate::pools::planner;
 use crate::storage::snapshot::SnapshotReader;
 use oarlock_state::Revision;
 use slog::{Logger, info, warn};
@@ -145,6 +146,7 @@ impl Member {
             ));
         }
         tasks.spawn(report_health(reporter, handle.clone()));
+        tasks.spawn(planner::run(handle, tasks.clone(), logger.clone()));
         Ok(())
     }
 
