@@ -146,7 +146,7 @@ impl Member {
             ));
         }
         tasks.spawn(report_health(reporter, handle.clone()));
-        tasks.spawn(planner::run(handle, tasks.clone(), logger.clone()));
+        tasks.spawn(planner::run(handle.clone(), tasks.clone(), logger.clone()));
         Ok(())
     }
 
