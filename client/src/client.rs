@@ -71,15 +71,25 @@ impl ClientBuilder {
         self
     }
 
+    /// A client that connects with its first call, so that a program can start, and resolve services
+    /// from what it remembers, while the cluster is away. It learns of the other members when it has
+    /// to move to another endpoint; [`Client::discover`] does so at once.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for what is not a URL.
+    pub fn connect_lazy<U: Into<String>>(self, endpoints: impl IntoIterator<Item = U>) -> Result<Client> {
+        let urls: Vec<String> = endpoints.into_iter().map(Into::into).collect();
+        let first = rand::random_range(0..urls.len().max(1));
+        let endpoints = Arc::new(Endpoints::new(urls, first, self.connect_timeout)?);
+        Ok(Client { inner: Arc::new(Inner { endpoints, options: self }) })
+    }
+
     /// Connects to the first endpoint that answers.
     ///
     /// # Errors
     /// [`Error::Invalid`] for what is not a URL; [`Error::NotProposed`] when none answers.
     pub async fn connect<U: Into<String>>(self, endpoints: impl IntoIterator<Item = U>) -> Result<Client> {
-        let urls: Vec<String> = endpoints.into_iter().map(Into::into).collect();
-        let first = rand::random_range(0..urls.len().max(1));
-        let endpoints = Arc::new(Endpoints::new(urls, first, self.connect_timeout)?);
-        let client = Client { inner: Arc::new(Inner { endpoints, options: self }) };
+        let client = self.connect_lazy(endpoints)?;
         client.connect_any().await?;
         if client.inner.options.discover {
             // Not to know the members costs only failover to endpoints that were not given.

@@ -27,7 +27,8 @@
 //! service remembers its outcome. Writes of a [`Session`] always have one.
 //!
 //! Modules in reading order: [`error`], [`types`], [`client`], [`kv`], [`txn`], [`session`],
-//! [`watch`], [`lock`], [`election`], [`fencing`], [`cluster`], [`recipes`].
+//! [`watch`], [`lock`], [`election`], [`fencing`], [`cluster`], [`recipes`],
+//! [`registry`].
 
 pub mod client;
 pub mod cluster;
@@ -38,6 +39,7 @@ pub mod fencing;
 pub mod kv;
 pub mod lock;
 pub mod recipes;
+pub mod registry;
 pub mod session;
 mod target;
 pub mod txn;

@@ -52,6 +52,31 @@ pub struct Instance {
     pub health_reason: String,
 }
 
+impl Instance {
+    /// One that is reached at an address, an IP address or a host name without a port, and a port.
+    /// Everything else has its default.
+    pub fn new(address: impl Into<String>, port: u16) -> Self {
+        Self {
+            address: address.into(),
+            port,
+            ports: BTreeMap::new(),
+            zone: String::new(),
+            weight: WEIGHT_DEFAULT,
+            tags: Vec::new(),
+            metadata: BTreeMap::new(),
+            health: Health::Passing,
+            health_reason: String::new(),
+        }
+    }
+
+    /// Address and port as they stand in a URL: an IPv6 address in brackets.
+    pub fn authority(&self) -> String {
+        let Self { address, port, .. } = self;
+        let bare = address.contains(':') && !address.starts_with('[');
+        if bare { format!("[{address}]:{port}") } else { format!("{address}:{port}") }
+    }
+}
+
 const fn default_weight() -> u32 {
     WEIGHT_DEFAULT
 }
@@ -131,6 +156,13 @@ mod tests {
         let newer = r#"{"address":"a","port":1,"health":"critical","colour":"red"}"#;
         let instance: Instance = serde_json::from_str(newer).expect("unknown fields are passed over");
         assert!(!instance.health.is_usable());
+    }
+
+    #[test]
+    fn an_authority_fits_into_a_url() {
+        assert_eq!(Instance::new("10.0.0.7", 80).authority(), "10.0.0.7:80");
+        assert_eq!(Instance::new("::1", 80).authority(), "[::1]:80");
+        assert_eq!(Instance::new("web.example", 443).authority(), "web.example:443");
     }
 
     #[test]
