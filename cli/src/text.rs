@@ -42,7 +42,7 @@ mod tests {
     #[test]
     fn a_guard_names_its_key_and_revision() {
         let parsed = token("/a=b=17").expect("well-formed");
-        assert_eq!((parsed.key.as_ref(), parsed.revision), (b"/a=b".as_slice(), 17));
+        assert_eq!(parsed, Token::of_key("/a=b", 17));
         assert!(matches!(token("/a"), Err(Failure::Usage(_))));
         assert!(matches!(token("/a=x"), Err(Failure::Usage(_))));
     }
