@@ -33,7 +33,7 @@ fn main() -> ExitCode {
 
 async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     let Arguments { common, verb } = arguments;
-    use commands::{cluster, dev, ephemeral, kv, session, snapshot, status, txn, watch};
+    use commands::{agent, cluster, dev, ephemeral, kv, service, session, snapshot, status, txn, watch};
     match verb {
         Verb::Put(put) => kv::put(&common, put).await,
         Verb::Get(get) => kv::get(&common, get).await,
@@ -45,6 +45,8 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Verb::Watch(watch) => watch::run(&common, watch).await,
         Verb::Session(verb) => session::run(&common, verb).await,
         Verb::Ephemeral(ephemeral) => ephemeral::run(&common, ephemeral).await,
+        Verb::Service(verb) => service::run(&common, verb).await,
+        Verb::Agent(agent) => agent::run(&common, agent).await,
         Verb::Status(status) => status::run(&common, status).await,
         Verb::Member(verb) => cluster::member(&common, verb).await,
         Verb::MoveLeader(target) => cluster::move_leader(&common, target).await,

@@ -2,10 +2,12 @@
 
 mod cluster;
 mod kv;
+mod service;
 mod session;
 
 pub use cluster::{CompactArgs, DevArgs, MemberVerb, MoveLeaderArgs, SnapshotVerb, StatusArgs};
 pub use kv::{AddArgs, CasArgs, DeleteArgs, GetArgs, LsArgs, PutArgs, TxnArgs, WatchArgs};
+pub use service::{AgentArgs, RegisterArgs, ResolveArgs, ServiceVerb};
 pub use session::{EphemeralArgs, SessionVerb};
 
 use crate::bench::BenchArgs;
@@ -99,6 +101,11 @@ pub enum Verb {
     Session(SessionVerb),
     /// Keep a key while a command runs.
     Ephemeral(EphemeralArgs),
+    /// Register services, find them, and say how they are.
+    #[command(subcommand)]
+    Service(ServiceVerb),
+    /// Register and check the services of a machine.
+    Agent(AgentArgs),
     /// Show the members and how they stand.
     Status(StatusArgs),
     /// List, add, remove and promote members.

@@ -117,8 +117,9 @@ async fn invalid(session: &Session) {
     }
 }
 
+/// Asks a command to stop.
 #[expect(unsafe_code, reason = "kill(2) has no safe wrapper in the standard library")]
-fn terminate(child: &Child) {
+pub(crate) fn terminate(child: &Child) {
     if let Some(pid) = child.id().and_then(|pid| libc::pid_t::try_from(pid).ok()) {
         // SAFETY: kill takes two integers; the process is our own child and not yet reaped.
         unsafe { libc::kill(pid, libc::SIGTERM) };

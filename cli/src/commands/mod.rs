@@ -1,9 +1,11 @@
 //! The verbs, a file for each kind.
 
+pub mod agent;
 pub mod cluster;
 pub mod dev;
 pub mod ephemeral;
 pub mod kv;
+pub mod service;
 pub mod session;
 pub mod snapshot;
 pub mod status;

@@ -54,7 +54,7 @@ impl Resolver {
 
     /// The URIs of the usable instances, such as `http://10.0.0.7:8080`, now and after each change:
     /// what a resolver of another gRPC library wants to know.
-    pub fn uris(&self) -> impl Stream<Item = Vec<String>> + Send + Unpin + 'static {
+    pub fn uris(&self) -> impl Stream<Item = Vec<String>> + Send + Unpin + use<> {
         let ticks = self.ticks();
         let state = (self.clone(), ticks, None);
         let changes = futures::stream::unfold(state, |(resolver, mut ticks, told)| async move {

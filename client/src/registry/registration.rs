@@ -155,7 +155,7 @@ impl Registration {
 
     /// Every state from the current one on; states that follow each other faster than they are taken
     /// are skipped. Ends after the registration has.
-    pub fn states(&self) -> impl Stream<Item = RegistrationState> + Send + Unpin + 'static {
+    pub fn states(&self) -> impl Stream<Item = RegistrationState> + Send + Unpin + use<> {
         use futures::StreamExt;
         let states = tokio_stream::wrappers::WatchStream::new(self.state.clone());
         states.map(|standing| standing.state)
@@ -216,6 +216,14 @@ impl Registration {
     /// # Errors
     /// [`Error::Unknown`] when the cluster does not answer: the record then goes with its session.
     pub async fn deregister(self) -> Result<()> {
+        self.leave().await
+    }
+
+    /// As [`deregister`](Self::deregister), for one that is shared. It has ended then.
+    ///
+    /// # Errors
+    /// As [`deregister`](Self::deregister).
+    pub async fn leave(&self) -> Result<()> {
         self.wish.send_modify(|wish| wish.leave = true);
         let mut state = self.state.clone();
         let ended = state.wait_for(|standing| matches!(standing.state, RegistrationState::Ended { .. }));

@@ -320,7 +320,7 @@ impl Resolver {
 
     /// What the cluster lists, and every change from then on. A reader that falls behind gets the
     /// last state of each instance, not all of them. Ends with the resolver.
-    pub fn changes(&self) -> impl Stream<Item = Change> + Send + Unpin + 'static {
+    pub fn changes(&self) -> impl Stream<Item = Change> + Send + Unpin + use<> {
         let named = |key: &[u8], record: &Instance| {
             let (_, id) = parse_key(key)?;
             Some(Listed { id: id.to_owned(), record: record.clone() })
