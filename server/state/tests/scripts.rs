@@ -27,8 +27,9 @@
 mod script;
 
 use oarlock_state::command::{
-    Guard, IdempotencyKey, Member, MembershipChange, OpenSession, OutcomeOf, Query, TokenScope, Txn,
+    Answer, Guard, IdempotencyKey, Member, MembershipChange, OpenSession, OutcomeOf, Query, TokenScope, Txn,
 };
+use oarlock_state::pool::{PoolOp, PoolQuery, PoolReply};
 use oarlock_state::{
     Applied, Caller, Command, EntryBody, Index, Machine, NodeId, Proposal, ProposalId, RequestId, Revision,
     SessionId, Term, View,
@@ -91,6 +92,18 @@ impl Story {
         self.deed(&verb, words)
     }
 
+    /// Gives a plan for the pool as it is its basis.
+    fn based(&self, mut op: PoolOp) -> PoolOp {
+        if let PoolOp::Assign { pool, basis, .. } = &mut op
+            && *basis == Revision(0)
+            && let Ok(Answer::Pool(PoolReply::State(state))) =
+                self.world.read(&Caller::Server, &Query::Pool(PoolQuery::State { pool: pool.clone() }))
+        {
+            *basis = state.changed;
+        }
+        op
+    }
+
     /// What goes through the log.
     fn command(&self, verb: &str, words: &mut Words) -> Result<Option<Command>, Fault> {
         if verb == "txn" {
@@ -100,7 +113,7 @@ impl Story {
             return Ok(Some(Command::Object(op)));
         }
         if let Some(op) = pools::op(verb, words)? {
-            return Ok(Some(Command::Pool(op)));
+            return Ok(Some(Command::Pool(self.based(op))));
         }
         if ops::is_op(verb) {
             let then = vec![ops::op(verb, words)?];
@@ -478,6 +491,11 @@ fn guards() {
 #[test]
 fn objects() {
     run_all("objects");
+}
+
+#[test]
+fn pools() {
+    run_all("pools");
 }
 
 #[test]

@@ -161,18 +161,21 @@ impl Ledger<'_, '_> {
     fn return_or_let_go(&mut self, shard: &Bytes, entry: &Shard, instance: &Bytes) {
         match self.member(instance).filter(Member::is_present) {
             // It had the shard: a cordon keeps new ones from it, not this one.
-            Some(member) if self.may_return(entry, instance, &member) => {
+            Some(member) if Self::may_return(entry, instance, &member) => {
                 self.grant(shard, entry, instance, member.session);
             }
             Some(_) | None => self.let_go(shard, entry),
         }
     }
 
-    fn may_return(&self, entry: &Shard, instance: &Bytes, member: &Member) -> bool {
-        member.state != MemberState::Draining
-            && !entry.retired
-            && entry.pin.as_ref().is_none_or(|pin| pin == instance)
-            && !self.is_crowded(entry, instance, &member.zone)
+    /// Whether a shard goes back to the one that had it. One that is being drained gets only what is
+    /// pinned there.
+    fn may_return(entry: &Shard, instance: &Bytes, member: &Member) -> bool {
+        let is_wanted = match &entry.pin {
+            Some(pin) => pin == instance,
+            None => member.state != MemberState::Draining,
+        };
+        is_wanted && !entry.retired
     }
 
     fn elapsed(&mut self, kind: Kind, name: &Bytes) {

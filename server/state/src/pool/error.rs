@@ -267,7 +267,7 @@ pub enum StepFault {
     #[error("the pool is paused; move it by an order of its own, or end the pause")]
     Paused = 13,
     /// It has all its copies.
-    #[error("it has as many secondaries as the pool's policy allows")]
+    #[error("it has as many secondaries as the pool's policy allows, with one that may be replaced")]
     CopiesMax = 14,
     /// The member has a copy.
     #[error("the target keeps a copy already")]

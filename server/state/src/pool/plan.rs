@@ -104,7 +104,9 @@ impl Ledger<'_, '_> {
         if keeps_copy(entry, to) {
             return Err(StepFault::HasCopy);
         }
-        if entry.secondaries.len() >= self.pool.policy.secondaries as usize {
+        // One more than wanted, so that a copy can be replaced once the new one is ready.
+        let wanted = self.pool.policy.secondaries as usize;
+        if wanted == 0 || entry.secondaries.len() > wanted {
             return Err(StepFault::CopiesMax);
         }
         if entry.primary.owner().is_some_and(|owner| owner.instance == *to) {
@@ -116,8 +118,9 @@ impl Ledger<'_, '_> {
             Primary::Moving { from, to, .. } => (Some(&from.instance), Some(to)),
             Primary::Unassigned { .. } | Primary::Withheld { .. } => (None, None),
         };
-        let primaries = owner.into_iter().chain(target).filter(|instance| *instance != to);
-        if self.is_crowded(entry, to, &zone) || self.is_in_zone(primaries, &zone) {
+        let others = entry.secondaries.iter().map(|secondary| &secondary.instance);
+        let others = others.chain(owner).chain(target).filter(|instance| *instance != to);
+        if self.is_in_zone(others, &zone) {
             return Err(StepFault::Zone);
         }
         self.add_copy(shard, entry, to, session);
@@ -132,11 +135,7 @@ impl Ledger<'_, '_> {
         if entry.pin.as_ref().is_some_and(|pin| pin != to) {
             return Err(StepFault::Pinned);
         }
-        let (session, zone) = self.accepting(to, entry.pin.is_some())?;
-        if self.is_crowded(entry, to, &zone) {
-            return Err(StepFault::Zone);
-        }
-        Ok(session)
+        Ok(self.accepting(to, entry.pin.is_some())?.0)
     }
 
     /// Session and zone of a member that may be given something new. What is pinned there it is
@@ -149,16 +148,11 @@ impl Ledger<'_, '_> {
         Ok((member.session, member.zone))
     }
 
-    /// Whether a copy at this instance would be beside another one in its zone, where that is
-    /// forbidden. A zone without a name is one like any other.
-    pub(super) fn is_crowded(&self, entry: &Shard, instance: &Bytes, zone: &str) -> bool {
-        let others = entry.secondaries.iter().map(|secondary| &secondary.instance);
-        self.is_in_zone(others.filter(|other| *other != instance), zone)
-    }
-
-    fn is_in_zone<'a>(&self, mut instances: impl Iterator<Item = &'a Bytes>, zone: &str) -> bool {
+    /// Whether one of them is in this zone, where copies must not be in one. A zone without a name is
+    /// one like any other.
+    pub(super) fn is_in_zone<'a>(&self, instances: impl IntoIterator<Item = &'a Bytes>, zone: &str) -> bool {
         self.pool.policy.spread == Spread::Require
-            && instances.any(|other| self.member(other).is_some_and(|member| member.zone == zone))
+            && instances.into_iter().any(|other| self.member(other).is_some_and(|member| member.zone == zone))
     }
 
     /// An operator's order to move a shard: one that moves elsewhere is redirected, one that nobody

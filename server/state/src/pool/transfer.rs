@@ -17,24 +17,24 @@ pub(super) struct Delay {
 }
 
 impl Ledger<'_, '_> {
-    /// Grants a primary that nobody owns. The transaction's revision is its epoch.
+    /// Grants a primary that nobody owns. The transaction's revision is its epoch. Copies that must
+    /// not be beside it go: zones that have to differ cost copies, never a primary.
     pub(super) fn grant(&mut self, shard: &Bytes, entry: &Shard, to: &Bytes, session: SessionId) {
-        self.tell_promotion(shard, entry, to);
+        let zone = self.member(to).map(|member| member.zone).unwrap_or_default();
+        let copies = entry.secondaries.iter().map(|secondary| &secondary.instance);
+        let rivals: Vec<Bytes> =
+            copies.filter(|copy| *copy == to || self.is_in_zone([*copy], &zone)).cloned().collect();
+        for instance in &rivals {
+            self.tell(PoolEvent::SecondaryDropped { shard: shard.clone(), instance: instance.clone() });
+        }
         let owner = Owner { instance: to.clone(), session, epoch: self.epoch(), granted_ms: self.now_ms() };
         let (instance, epoch) = (to.clone(), owner.epoch);
         self.change_shard(shard, entry, |entry| {
             entry.primary = Primary::Owned(owner);
-            entry.secondaries.retain(|secondary| secondary.instance != *to);
+            entry.secondaries.retain(|secondary| !rivals.contains(&secondary.instance));
             (entry.lock_ms, entry.note_ms) = (0, 0);
         });
         self.tell(PoolEvent::Granted { shard: shard.clone(), instance, session, epoch });
-    }
-
-    /// An owner keeps no copy beside the primary.
-    fn tell_promotion(&mut self, shard: &Bytes, entry: &Shard, to: &Bytes) {
-        if entry.secondaries.iter().any(|secondary| secondary.instance == *to) {
-            self.tell(PoolEvent::SecondaryDropped { shard: shard.clone(), instance: to.clone() });
-        }
     }
 
     /// Ends an epoch. With a delay the primary is withheld. Otherwise it is granted to the target of

@@ -12,7 +12,7 @@
 //! pool set NAME INSTANCE active|cordoned|draining
 //! pool pin NAME SHARD [INSTANCE]  pool weigh NAME SHARD:WEIGHT…  pool pause NAME MS [REASON]
 //! pool move NAME SHARD INSTANCE   pool force NAME SHARD          pool elapse
-//! pool assign NAME BASIS STEP…    with BASIS a revision
+//! pool assign NAME BASIS STEP…    with BASIS a revision, or `now` for the pool as it is
 //! STEP: grant:SHARD>INSTANCE | move:SHARD>INSTANCE | cancel:SHARD | copy:SHARD>INSTANCE
 //!       | drop:SHARD>INSTANCE
 //! pool show NAME    pool shard NAME SHARD    pool list PREFIX [after=NAME] [limit=N]    pool due
@@ -57,7 +57,9 @@ pub fn op(verb: &str, words: &mut Words) -> Result<Option<PoolOp>, Fault> {
         "move" => PoolOp::Move { pool: words.take()?, shard: words.take()?, to: words.take()? },
         "force" => PoolOp::Force { pool: words.take()?, shard: words.take()? },
         "assign" => {
-            let (pool, basis) = (words.take()?, Revision(words.value()?));
+            let pool = words.take()?;
+            // Revision 0 stands for the pool as it is: whoever runs the script knows that.
+            let basis = Revision(if words.is("now") { 0 } else { words.value()? });
             let steps = rest(words).iter().map(step).collect::<Result<_, Fault>>()?;
             PoolOp::Assign { pool, basis, steps }
         }
