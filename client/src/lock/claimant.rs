@@ -108,7 +108,7 @@ impl Claimant {
     }
 
     fn refuse(&self, error: Error) {
-        self.standing.send_modify(|standing| standing.phase = Phase::Refused(error));
+        self.standing.send_modify(|standing| standing.enter(Phase::Refused(error)));
     }
 
     /// Follows what becomes of the claim, over as many watches as that takes.

@@ -49,11 +49,12 @@ impl Standing {
         self.lost.as_ref().filter(|(lost, _)| *lost >= grant).map(|(_, why)| why)
     }
 
-    fn enter(&mut self, phase: Phase) {
+    pub(crate) fn enter(&mut self, phase: Phase) {
         let held = matches!(self.phase, Phase::Holding);
         match &phase {
             Phase::Holding if !held => self.grants += 1,
             Phase::Gone(why) if held => self.lost = Some((self.grants, why.clone())),
+            Phase::Refused(_) if held => self.lost = Some((self.grants, Lost::of(LossCause::Unobserved))),
             Phase::Asked | Phase::Waiting(_) | Phase::Holding | Phase::Gone(_) | Phase::Refused(_) => {}
         }
         self.phase = phase;

@@ -2,7 +2,7 @@
 
 use super::claim::{Claim, LossCause, Lost, RevocationRequest};
 use super::claimant::Grip;
-use super::follow::{Phase, Standing};
+use super::follow::Standing;
 use crate::error::{Error, Result};
 use crate::types::Token;
 use bytes::Bytes;
@@ -182,9 +182,6 @@ impl Hold {
         let standing = self.grip.standing.borrow();
         if let Some(lost) = standing.loss_of(self.grant) {
             return Some(lost.clone());
-        }
-        if let Phase::Refused(_) = standing.phase {
-            return Some(Lost::of(LossCause::Unobserved));
         }
         self.grip.session.valid_for().is_zero().then(|| Lost::of(LossCause::Unconfirmed))
     }

@@ -254,7 +254,8 @@ impl<'v> Access<'v> {
         match query {
             ObjectQuery::Describe { name, .. } => self.reads(&KeyRange::Key(name.clone())),
             ObjectQuery::List { prefix, .. } => self.reads(&KeyRange::prefix(prefix)),
-            ObjectQuery::OfSession { session, .. } => self.sees(*session, true),
+            // Of a claim whose number it names, the owner learns what it asked for itself.
+            ObjectQuery::OfSession { session, request } => self.sees(*session, request.is_none()),
             ObjectQuery::Why { .. } => self.reads(&KeyRange::prefix(b"")),
             ObjectQuery::NextDue => self.administers(),
         }

@@ -1,5 +1,6 @@
 //! Conversions, checked on many random values: what the node is asked is exactly what was sent.
 
+mod object;
 mod random;
 mod reverse;
 
@@ -46,7 +47,9 @@ fn ranges_arrive_as_sent() {
 
 #[test]
 fn guards_arrive_as_sent() {
-    for scope in [TokenScope::Key(Bytes::from("k")), TokenScope::Node(Bytes::from("/n"))] {
+    let name = Bytes::from("n");
+    for scope in [TokenScope::Key, TokenScope::Node, TokenScope::Lock, TokenScope::Election] {
+        let scope = scope(name.clone());
         let sent = Guard { scope, token: Revision(7) };
         assert_eq!(key::guards(vec![reverse::guard(&sent)]), Ok(vec![sent]));
     }
