@@ -1,6 +1,7 @@
 //! The simulator in the test suite: fixed seeds, a few new ones each time, and proof that a seed is
 //! a run.
 
+use oarlock_tests::sim::faults::Profile;
 use oarlock_tests::sim::finale::{Outcome, run};
 use oarlock_tests::sim::report::Stats;
 use std::io::Write;
@@ -13,30 +14,40 @@ const REMEMBERED: [u64; 4] = [107, 126, 278, 376];
 
 fn check(outcome: &Outcome) {
     if let Err(violation) = &outcome.verdict {
-        panic!(
-            "seed {}: {violation}\n  {}\n  replay: cargo run --release -p oarlock-tests --bin sim -- --seed {} --trace",
-            outcome.seed, outcome.mix, outcome.seed
-        );
+        panic!("seed {}: {violation}\n  {}\n  replay: {}", outcome.seed, outcome.mix, outcome.replay());
     }
 }
 
-#[test]
-fn fixed_seeds_keep_every_promise() {
+/// Runs seeds on two threads, and counts what happened.
+fn check_all(profile: Profile, seeds: &[u64]) -> Stats {
     let next = AtomicU64::new(0);
     let total = Mutex::new(Stats::default());
-    let seeds: Vec<u64> = (0..100).chain(REMEMBERED).collect();
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
                 while let Some(seed) = seeds.get(next.fetch_add(1, Relaxed) as usize) {
-                    let outcome = run(*seed, false);
+                    let outcome = run(*seed, profile, false);
                     check(&outcome);
                     total.lock().expect("no check panics while it holds the total").merge(&outcome.stats);
                 }
             });
         }
     });
-    sometimes(&total.into_inner().expect("the threads are done"));
+    total.into_inner().expect("the threads are done")
+}
+
+#[test]
+fn fixed_seeds_keep_every_promise() {
+    let seeds: Vec<u64> = (0..100).chain(REMEMBERED).collect();
+    sometimes(&check_all(Profile::Everything, &seeds));
+}
+
+/// A slice of the 10,000 schedules of the README.
+#[test]
+fn no_wake_up_is_lost_in_short_runs() {
+    let seeds: Vec<u64> = (0..200).collect();
+    let stats = check_all(Profile::Locks, &seeds);
+    assert!(stats.get("lock: queued") > 1_000 && stats.get("lock: heard of the grant") > 500, "{stats}");
 }
 
 /// What must have happened at least once in so many runs; otherwise the simulator has gone tame.
@@ -50,6 +61,18 @@ fn sometimes(stats: &Stats) {
         "client: fenced",
         "client: session lost",
         "consensus: elections",
+        "lock: delays over",
+        "lock: gave way",
+        "lock: granted at once",
+        "lock: handed off",
+        "lock: heard of the grant",
+        "lock: heard of the loss",
+        "lock: holds withheld",
+        "lock: queued",
+        "lock: stale writer fenced",
+        "lock: told of the grant",
+        "lock: up- or downgraded",
+        "lock: went on after a freeze",
         "membership: member added",
         "membership: removed member stopped",
         "message: forwarded writes",
@@ -80,16 +103,16 @@ fn new_seeds_keep_every_promise() {
         writeln!(std::io::stderr(), "simulator: fixed seeds 0..100, new seeds {first}..{}", first + 30);
     told.expect("standard error is open");
     for seed in first..first + 30 {
-        check(&run(seed, false));
+        check(&run(seed, Profile::Everything, false));
     }
 }
 
 #[test]
 fn the_same_seed_is_the_same_run() {
     for seed in [1, 2, 3, 17, 1000] {
-        let (one, other) = (run(seed, false), run(seed, false));
+        let (one, other) = (run(seed, Profile::Everything, false), run(seed, Profile::Everything, false));
         assert_eq!(one.trace_hash, other.trace_hash, "seed {seed}");
         assert_eq!(one.stats, other.stats, "seed {seed}");
     }
-    assert_ne!(run(1, false).trace_hash, run(2, false).trace_hash);
+    assert_ne!(run(1, Profile::Everything, false).trace_hash, run(2, Profile::Everything, false).trace_hash);
 }

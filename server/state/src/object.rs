@@ -39,6 +39,8 @@ mod layout;
 pub mod op;
 mod outcome;
 mod place;
+#[cfg(feature = "plant")]
+mod plant;
 pub mod query;
 mod read;
 mod records;

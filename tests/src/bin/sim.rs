@@ -2,6 +2,7 @@
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
+use oarlock_tests::sim::faults::Profile;
 use oarlock_tests::sim::finale::{Outcome, run};
 use oarlock_tests::sim::report::Stats;
 use std::process::ExitCode;
@@ -21,6 +22,9 @@ struct Args {
     /// Stop after so many minutes, and take as many seeds as fit.
     #[arg(long)]
     minutes: Option<f64>,
+    /// What the runs are about.
+    #[arg(long, value_enum, default_value_t)]
+    only: Profile,
     /// Print everything that happens. Meant for one seed.
     #[arg(long)]
     trace: bool,
@@ -109,7 +113,7 @@ fn run_all(args: &Args, first: u64, end: u64, bar: &ProgressBar) -> (Stats, Vec<
             scope.spawn(move || {
                 while !stop.load(Relaxed) && deadline.is_none_or(|deadline| Instant::now() < deadline) {
                     let seed = next.fetch_add(1, Relaxed);
-                    if seed >= end || sender.send(run(seed, args.trace)).is_err() {
+                    if seed >= end || sender.send(run(seed, args.only, args.trace)).is_err() {
                         break;
                     }
                 }
@@ -139,7 +143,7 @@ fn tell(args: &Args, outcome: &Outcome) {
         Err(violation) => {
             println!("seed {seed} FAILED: {violation}");
             println!("  {}", outcome.mix);
-            println!("  replay: cargo run --release -p oarlock-tests --bin sim -- --seed {seed} --trace");
+            println!("  replay: {}", outcome.replay());
         }
     }
 }

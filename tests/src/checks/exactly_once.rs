@@ -8,6 +8,7 @@ use super::{Checked, Violation};
 use crate::history::{Fate, Operation, numbers_written};
 use oarlock_server::node::request::{Request, Response};
 use oarlock_state::command::{Answer, OutcomeOf, ReplyBody};
+use oarlock_state::object::ObjectReply;
 use oarlock_state::{Outcome, Proposal, Query, Rejection, Reply};
 use std::collections::BTreeMap;
 
@@ -125,6 +126,11 @@ fn is_same(answer: &Reply, first: &Reply) -> bool {
         (ReplyBody::Txn(one), ReplyBody::Txn(other)) if answer.repeated && one.results.is_empty() => {
             one.succeeded == other.succeeded
         }
+        // How many wait before it is of the past by then.
+        (
+            ReplyBody::Object(ObjectReply::Queued { ticket: one, .. }),
+            ReplyBody::Object(ObjectReply::Queued { ticket: other, .. }),
+        ) if answer.repeated => one == other,
         (one, other) => one == other,
     };
     head && body

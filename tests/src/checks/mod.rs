@@ -6,6 +6,7 @@
 //! | the state | [`state_agreement`], [`revision_monotone`], [`exactly_once`] |
 //! | what clients see | [`linearizable`], [`revision_order`], [`errors_of_four_kinds`] |
 //! | sessions and tokens | [`session_not_early`], [`session_eventually`], [`ephemeral_with_session`], [`token_exclusive`] |
+//! | locks and elections | [`lock_exclusive`], [`lock_fifo`], [`lock_no_lost_wakeup`], [`lock_delay_kept`] |
 //! | watches | [`watch_ordered`], [`watch_no_gap`], [`watch_no_duplicate`], [`watch_atomic`], [`watch_resumable`], [`watch_bookmarkable`] |
 //!
 //! Checks know nothing of the simulator: they judge plain data, which real processes can produce
@@ -19,6 +20,10 @@ pub mod ephemeral_with_session;
 pub mod errors_of_four_kinds;
 pub mod exactly_once;
 pub mod linearizable;
+pub mod lock_delay_kept;
+pub mod lock_exclusive;
+pub mod lock_fifo;
+pub mod lock_no_lost_wakeup;
 pub mod log_matching;
 pub mod revision_monotone;
 pub mod revision_order;

@@ -2,7 +2,19 @@
 //!
 //! With a session it names its writes and repeats them until it knows their outcome, keeps the
 //! session alive, takes locks and writes under their tokens. Without, it asks once.
+//!
+//! Modules: `arrival` (what comes over connections), `session` (opening, keeping alive), `claims` (what
+//! it does with locks and elections), `claim` (what it knows of one), `listener` (the watch of one).
 
+mod arrival;
+mod claim;
+mod claims;
+mod listener;
+mod session;
+
+use self::arrival::Arrival;
+use self::claims::{Claims, Step};
+use self::session::Session;
 use super::chance::Chance;
 pub use super::desk::Desk;
 use super::desk::outcome_name;
@@ -12,11 +24,11 @@ use crate::checks::session_not_early::Promise;
 use crate::history::{Fate, Operation};
 use bytes::Bytes;
 use oarlock_server::node::request::{
-    Certainty, Consistency, Refusal, Request, Response, Result as Answered, WatchFrame, Write,
+    Certainty, Consistency, Refusal, Request, Response, Result as Answered, Write,
 };
-use oarlock_state::command::{Guard, IdempotencyKey, OpenSession, OutcomeOf, ReplyBody, TokenScope};
-use oarlock_state::{Command, Query, Rejection, RequestId, Revision, SessionId};
-use std::collections::{BTreeMap, BTreeSet};
+use oarlock_state::command::{Guard, IdempotencyKey, OutcomeOf, ReplyBody, TokenScope};
+use oarlock_state::{Command, Query, Rejection, Revision, SessionId};
+use std::collections::BTreeMap;
 
 /// Requests that a client has under way at most.
 const CALLS_MAX: usize = 4;
@@ -29,6 +41,8 @@ const RETAIN_MS: u64 = 3_600_000;
 pub enum Kind {
     /// Has a session and writes under names.
     Session,
+    /// Has a session and fights for locks and elections.
+    Claimant,
     /// Has none and asks once.
     Raw,
     /// Watches.
@@ -51,10 +65,15 @@ pub struct Client {
     /// Highest revision that it was told.
     known: u64,
     watch: super::watcher::Watcher,
+    claims: Claims,
     /// It begins new operations.
     pub active: bool,
     /// It shows no sign of life until then.
     pub silent_until: Time,
+    /// It gets no processor until then.
+    pub frozen_until: Time,
+    /// What came meanwhile.
+    backlog: Vec<Arrival>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -78,23 +97,23 @@ struct Call {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Purpose {
-    Open { principal: String },
+    Open {
+        principal: String,
+    },
     KeepAlive,
     Close,
     Plain,
-    Lock { key: Bytes },
+    Lock {
+        key: Bytes,
+    },
     Unlock,
-}
-
-#[derive(Debug)]
-struct Session {
-    id: SessionId,
-    principal: String,
-    timeout: Time,
-    next_sequence: u64,
-    finished: BTreeSet<u64>,
-    acked: u64,
-    next_sign: Time,
+    /// Of a claim on locks, or on the lead.
+    Claim {
+        request: u64,
+        step: Step,
+    },
+    /// Under the token of a hold that may be lost.
+    Ghost,
 }
 
 impl Client {
@@ -113,8 +132,11 @@ impl Client {
             lock: None,
             known: 0,
             watch,
+            claims: Claims::default(),
             active: true,
             silent_until: 0,
+            frozen_until: 0,
+            backlog: Vec::new(),
         }
     }
 
@@ -132,6 +154,19 @@ impl Client {
     /// Lets go of the session without closing it: it must end by itself.
     pub fn forget_session(&mut self) {
         self.session = None;
+        self.forget_claims();
+    }
+
+    /// The process dies, and another one begins that knows nothing. What it asked for may still happen.
+    pub fn die(&mut self, desk: &mut Desk<'_>) {
+        if self.kind == Kind::Watcher {
+            return;
+        }
+        self.calls.clear();
+        self.hang_up(desk);
+        self.abandon_claims(desk);
+        self.forget_session();
+        self.lock = None;
     }
 
     /// Watches only: everything up to this revision was delivered.
@@ -141,14 +176,24 @@ impl Client {
 
     /// Time passed: gives up, asks again, begins something new.
     pub fn wake(&mut self, desk: &mut Desk<'_>) {
+        if desk.now < self.frozen_until {
+            return;
+        }
+        if !self.backlog.is_empty() {
+            self.go_on(desk);
+        }
+        for arrival in std::mem::take(&mut self.backlog) {
+            self.arrive(desk, arrival);
+        }
         if self.kind == Kind::Watcher {
             return self.watch.wake(desk);
         }
         self.overdue(desk);
         self.repeat(desk);
-        if self.kind == Kind::Session && desk.now >= self.silent_until {
+        if matches!(self.kind, Kind::Session | Kind::Claimant) && desk.now >= self.silent_until {
             self.tend_session(desk);
         }
+        self.tend_claims(desk);
         if self.active && self.calls.len() < CALLS_MAX {
             self.begin(desk);
         }
@@ -205,39 +250,12 @@ impl Client {
         }
     }
 
-    fn tend_session(&mut self, desk: &mut Desk<'_>) {
-        let is_opening = self.calls.values().any(|call| matches!(call.purpose, Purpose::Open { .. }));
-        match &mut self.session {
-            None if !is_opening && self.active => self.open(desk),
-            None => {}
-            Some(session) if session.next_sign <= desk.now => {
-                session.next_sign = desk.now + session.timeout / 4;
-                desk.signs.insert(session.principal.clone(), desk.now);
-                let request = Request::KeepAlive { session: session.id };
-                self.ask(desk, request, Purpose::KeepAlive);
-            }
-            Some(_) => {}
-        }
-    }
-
-    fn open(&mut self, desk: &mut Desk<'_>) {
-        self.opens += 1;
-        let principal = format!("client {} session {}", self.number, self.opens);
-        desk.signs.insert(principal.clone(), desk.now);
-        let command = Command::OpenSession(OpenSession {
-            id: SessionId(0),
-            secret: [self.number as u8; 16],
-            timeout_ms: self.chance.between(1_000, 6_000),
-            principal: principal.clone(),
-        });
-        let key = IdempotencyKey { key: principal.clone().into(), retain_ms: RETAIN_MS };
-        let write = Write { idempotency: Some(key), ..Write::of(command) };
-        self.ask(desk, Request::Write(write), Purpose::Open { principal });
-    }
-
     /// Begins an operation.
     fn begin(&mut self, desk: &mut Desk<'_>) {
         let number = desk.history.len() as u64 + 1;
+        if self.kind == Kind::Claimant && !self.chance.one_in(8) {
+            return self.begin_claim(desk);
+        }
         if self.chance.one_in(3) {
             let (query, consistency) = workload::read(&mut self.chance, self.known);
             return self.ask(desk, Request::Read { query, consistency, timeout_ms: 0 }, Purpose::Plain);
@@ -250,7 +268,7 @@ impl Client {
                 let idempotency = self.chance.one_in(3).then(key);
                 self.ask(desk, Request::Write(Write { idempotency, ..Write::of(command) }), Purpose::Plain);
             }
-            Kind::Session => self.begin_named(desk, number),
+            Kind::Session | Kind::Claimant => self.begin_named(desk, number),
         }
     }
 
@@ -258,8 +276,7 @@ impl Client {
         let Some(session) = &self.session else { return };
         let owner = session.id;
         if self.chance.one_in(60) {
-            let command = Command::CloseSession { session: owner };
-            return self.ask(desk, Request::Write(Write::of(command)), Purpose::Close);
+            return self.close_session(desk);
         }
         let (command, guards, purpose) = match (&self.lock, self.chance.below(6)) {
             (None, 0) => {
@@ -280,13 +297,6 @@ impl Client {
         let Some(request) = self.next_name() else { return };
         let write = Write { request: Some(request), guards, ..Write::of(command) };
         self.ask(desk, Request::Write(write), purpose);
-    }
-
-    fn next_name(&mut self) -> Option<RequestId> {
-        let session = self.session.as_mut()?;
-        let sequence = session.next_sequence;
-        session.next_sequence += 1;
-        Some(RequestId { session: session.id, sequence, acked_up_to: session.acked })
     }
 
     /// Asks something new.
@@ -332,31 +342,6 @@ impl Client {
             desk.sends.push((link.node, link.conn, tag, request));
         }
         self.calls.insert(tag, call);
-    }
-
-    /// An answer came.
-    pub fn answered(&mut self, desk: &mut Desk<'_>, conn: u64, tag: u64, result: Answered) {
-        if self.kind == Kind::Watcher {
-            return self.watch.answered(conn, tag, result);
-        }
-        if self.calls.get(&tag).is_some_and(|call| call.conn == conn && call.again_at.is_none()) {
-            self.conclude(desk, tag, result);
-        }
-    }
-
-    /// A frame of a watch came.
-    pub fn frame(&mut self, desk: &mut Desk<'_>, conn: u64, tag: u64, frame: WatchFrame) {
-        self.watch.frame(desk, conn, tag, frame);
-    }
-
-    /// A connection broke.
-    pub fn lost(&mut self, desk: &mut Desk<'_>, conn: u64) {
-        if self.kind == Kind::Watcher {
-            return self.watch.lost(conn);
-        }
-        if self.link.is_some_and(|link| link.conn == conn) {
-            self.hang_up(desk);
-        }
     }
 
     /// Decides what an answer means: the outcome, or another attempt.
@@ -414,10 +399,7 @@ impl Client {
         if let Request::Write(Write { request: Some(name), .. }) = &operation.request
             && let Some(session) = self.session.as_mut().filter(|session| session.id == name.session)
         {
-            session.finished.insert(name.sequence);
-            while session.finished.remove(&(session.acked + 1)) {
-                session.acked += 1;
-            }
+            session.finish(name.sequence);
         }
         let told = operation.reply().map(|reply| reply.revision.get()).or(operation.ranged().map(|(_, r)| r));
         self.known = self.known.max(told.unwrap_or(0));
@@ -425,6 +407,7 @@ impl Client {
         if lost {
             desk.stats.count("client: session lost");
             self.session = None;
+            self.abandon_claims(desk);
         }
         self.ask_outcome(desk, call.operation, &fate);
         self.follow_up(desk, &call, &fate);
@@ -454,17 +437,7 @@ impl Client {
         };
         match (&call.purpose, fate) {
             (Purpose::Open { principal }, Fate::Done(Response::Written(reply))) => {
-                if let ReplyBody::SessionOpened { session, timeout_ms } = reply.body {
-                    self.session = Some(Session {
-                        id: session,
-                        principal: principal.clone(),
-                        timeout: timeout_ms * MS,
-                        next_sequence: 1,
-                        finished: BTreeSet::new(),
-                        acked: 0,
-                        next_sign: desk.now,
-                    });
-                }
+                self.session = Session::opened(reply, principal, desk.now).or(self.session.take());
             }
             (Purpose::KeepAlive, Fate::Done(Response::Alive { valid_for_ms })) => {
                 if let Request::KeepAlive { session } = desk.history[call.operation].request {
@@ -472,7 +445,9 @@ impl Client {
                     desk.promises.push(Promise { session: session.get(), sent, answered, valid_for });
                 }
             }
-            (Purpose::Close, Fate::Done(_) | Fate::Unknown) => self.session = None,
+            (Purpose::Close, _) => self.session = None,
+            (Purpose::Claim { request, step }, _) => self.claim_answered(desk, *request, step, fate),
+            (Purpose::Ghost, _) => self.ghost_answered(desk, fate),
             (Purpose::Lock { key }, _) => {
                 self.lock = succeeded.map(|token| (key.clone(), token)).or(self.lock.take())
             }

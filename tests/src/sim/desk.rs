@@ -2,6 +2,7 @@
 
 use super::queue::Time;
 use super::report::Stats;
+use crate::checks::lock_exclusive::Tenure;
 use crate::checks::session_not_early::Promise;
 use crate::history::Operation;
 use crate::watched::Watched;
@@ -20,6 +21,8 @@ pub struct Desk<'w> {
     pub watched: &'w mut Vec<Watched>,
     /// Everything that was promised.
     pub promises: &'w mut Vec<Promise>,
+    /// Every hold, as its holder saw it.
+    pub tenures: &'w mut Vec<Tenure>,
     /// When each session's holder last showed life, by the principal it opened the session as.
     pub signs: &'w mut BTreeMap<String, Time>,
     /// Counters.

@@ -4,6 +4,7 @@
 //! gets far enough (Groce et al., "Swarm testing", 2012).
 
 use super::chance::Chance;
+use super::client::Kind;
 use super::node::Tuning;
 use super::queue::{MS, SECOND, Time};
 use std::fmt;
@@ -57,11 +58,15 @@ pub enum Fault {
     Compaction,
     /// Clients fall silent, so that their sessions end.
     Silence,
+    /// A client gets no processor for a while.
+    ClientFreeze,
+    /// A client dies, and another one takes its place.
+    ClientDeath,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::Kill,
         Self::PowerCut,
         Self::PowerCutInWrite,
@@ -85,6 +90,8 @@ impl Fault {
         Self::Membership,
         Self::Compaction,
         Self::Silence,
+        Self::ClientFreeze,
+        Self::ClientDeath,
     ];
 
     /// Whether it strikes now and then, rather than being a property of the whole run.
@@ -93,9 +100,33 @@ impl Fault {
     }
 }
 
+/// What a run is about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Profile {
+    /// Everything.
+    #[default]
+    Everything,
+    /// Locks and elections alone, in short runs: many schedules in little time.
+    Locks,
+}
+
+impl Profile {
+    /// How many clients there are of each kind.
+    pub(super) fn clients(self) -> Vec<(Kind, usize)> {
+        match self {
+            Self::Everything => {
+                vec![(Kind::Session, 5), (Kind::Raw, 2), (Kind::Watcher, 2), (Kind::Claimant, 4)]
+            }
+            Self::Locks => vec![(Kind::Claimant, 5)],
+        }
+    }
+}
+
 /// What one run is like.
 #[derive(Clone, Debug)]
 pub struct Mix {
+    /// What it is about.
+    pub profile: Profile,
     /// The faults that it knows.
     pub enabled: Vec<Fault>,
     /// Mean time between strikes, in microseconds.
@@ -114,19 +145,25 @@ pub struct Mix {
 
 impl Mix {
     /// Draws what a run is like.
-    pub fn draw(chance: &mut Chance) -> Self {
+    pub fn draw(profile: Profile, chance: &mut Chance) -> Self {
         let mut enabled: Vec<Fault> = Fault::ALL.into_iter().filter(|_| chance.permille(300)).collect();
         if chance.one_in(16) {
             enabled.clear(); // a run without faults must be fine, too
         }
-        let members = *chance.pick(&[1, 2, 3, 3, 3, 3, 3, 3, 4, 5, 5]);
+        let (members, length, think) = match profile {
+            Profile::Everything => {
+                (*chance.pick(&[1, 2, 3, 3, 3, 3, 3, 3, 4, 5, 5]), chance.between(10, 30) * SECOND, 200)
+            }
+            Profile::Locks => (*chance.pick(&[1, 1, 3]), chance.between(3, 8) * SECOND, 60),
+        };
         Self {
+            profile,
             enabled,
             pause: chance.between(300, 4_000) * MS,
             stability: chance.between(200, 5_000) * MS,
             members,
-            length: chance.between(10, 30) * SECOND,
-            think: chance.between(20, 200) * MS,
+            length,
+            think: chance.between(20, think) * MS,
             tuning: draw_tuning(chance),
         }
     }
@@ -160,7 +197,8 @@ impl fmt::Display for Mix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} members, {} s, faults {:?} about every {} ms for {} ms, {:?}",
+            "{:?}, {} members, {} s, faults {:?} about every {} ms for {} ms, {:?}",
+            self.profile,
             self.members,
             self.length / SECOND,
             self.enabled,
@@ -177,7 +215,8 @@ mod tests {
 
     #[test]
     fn every_fault_is_drawn_now_and_then_and_never_all() {
-        let mixes: Vec<Mix> = (0..200).map(|seed| Mix::draw(&mut Chance::new(seed))).collect();
+        let draw = |seed| Mix::draw(Profile::Everything, &mut Chance::new(seed));
+        let mixes: Vec<Mix> = (0..200).map(draw).collect();
         for fault in Fault::ALL {
             let with = mixes.iter().filter(|mix| mix.knows(fault)).count();
             assert!((20..120).contains(&with), "{fault:?}: {with}");

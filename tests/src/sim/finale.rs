@@ -1,22 +1,32 @@
 //! A whole run: faults first, then healing, and then everything must come right in bounded time.
 
-use super::client::Kind;
+use super::client::{Client, Kind};
+use super::clock::WALL_START_MS;
+use super::faults::Profile;
+use super::ledger::Ledger;
+use super::objects;
 use super::queue::{MS, SECOND, Time};
 use super::report::Stats;
 use super::workload;
 use super::world::{Happening, World};
+use crate::checks::lock_no_lost_wakeup::Rest;
 use crate::checks::session_eventually::Living;
 use crate::checks::{self, Checked, Violation};
 use crate::history::{Fate, Operation, number_in};
+use crate::model::objects::asked;
 use oarlock_server::node::request::{Admin, Consistency, Request, Response};
 use oarlock_state::command::{Answer, KeyRange, RangeQuery};
+use oarlock_state::event::EventKind;
+use oarlock_state::object::{ObjectEvent, ObjectQuery, ObjectReply};
 use oarlock_state::{NodeId, Query, SessionId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Virtual time after healing within which everything must have come right.
 const CONVERGENCE: Time = 60 * SECOND;
 /// Virtual time for elections and replay that a session's end may take beyond its timeout.
 const SESSION_BOUND: Time = 5 * SECOND;
+/// Virtual time that the leader may take to let go of what is due.
+const ELAPSE_BOUND: Time = 5 * SECOND;
 /// The longest session timeout that clients ask for.
 const SESSION_TIMEOUT: Time = 6 * SECOND;
 /// The client that reads everything in the end.
@@ -28,6 +38,8 @@ const SKEW_PPM: u64 = 1000;
 pub struct Outcome {
     /// Its seed.
     pub seed: u64,
+    /// What it was about.
+    pub profile: Profile,
     /// What it was like.
     pub mix: String,
     /// What happened, in numbers.
@@ -38,11 +50,23 @@ pub struct Outcome {
     pub verdict: Checked,
 }
 
+impl Outcome {
+    /// The command that runs it once more, and prints everything.
+    pub fn replay(&self) -> String {
+        let only = match self.profile {
+            Profile::Everything => "",
+            Profile::Locks => "--only locks ",
+        };
+        let seed = self.seed;
+        format!("cargo run --release -p oarlock-tests --bin sim -- {only}--seed {seed} --trace")
+    }
+}
+
 /// Runs one seed from beginning to end.
 ///
 /// A panic anywhere is a verdict like any other: it stops the node that it happens in.
-pub fn run(seed: u64, print: bool) -> Outcome {
-    let mut world = World::new(seed, print);
+pub fn run(seed: u64, profile: Profile, print: bool) -> Outcome {
+    let mut world = World::new(seed, profile, print);
     let lived = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| world.live()));
     let verdict = lived.unwrap_or_else(|reason| {
         let text = reason.downcast_ref::<String>().map(String::as_str);
@@ -53,9 +77,18 @@ pub fn run(seed: u64, print: bool) -> Outcome {
     stats.add("run: operations", world.history.len() as u64);
     stats.add("run: entries applied", world.ledger.last_applied());
     stats.add("run: sessions expired", world.ledger.expiries.len() as u64);
+    for event in &world.ledger.events {
+        match &event.kind {
+            EventKind::Object(ObjectEvent::Lost { withheld_until_ms: 1.., .. }) => {
+                stats.count("lock: holds withheld");
+            }
+            EventKind::Object(ObjectEvent::Elapsed { .. }) => stats.count("lock: delays over"),
+            _ => {}
+        }
+    }
     stats.add("run: virtual seconds", world.queue.now() / SECOND);
     let mix = world.mix.to_string();
-    Outcome { seed, mix, stats, trace_hash: world.trace.hash(), verdict }
+    Outcome { seed, profile, mix, stats, trace_hash: world.trace.hash(), verdict }
 }
 
 impl World {
@@ -66,7 +99,10 @@ impl World {
         self.heal();
         let healed = self.queue.now();
         self.converge(healed + CONVERGENCE)?;
-        self.run_until(self.queue.now() + SESSION_TIMEOUT * 5 / 4 + SESSION_BOUND)?;
+        let lock_delay = objects::LOCK_DELAY_MS_MAX * MS;
+        self.run_until(self.queue.now() + SESSION_TIMEOUT * 5 / 4 + SESSION_BOUND + lock_delay)?;
+        // Those who got what the dead had held let go of it.
+        self.converge(self.queue.now() + CONVERGENCE)?;
         self.read_everything(healed)?;
         // Once more from what is on disk alone.
         let ids: Vec<u64> = self.nodes.keys().copied().collect();
@@ -74,6 +110,9 @@ impl World {
             let kill = self.chance.one_in(2);
             self.crash(id, kill)?;
         }
+        self.converge(self.queue.now() + CONVERGENCE)?;
+        // For what was due while nobody led.
+        self.run_until(self.queue.now() + SECOND)?;
         self.converge(self.queue.now() + CONVERGENCE)?;
         self.read_everything(healed)?;
         self.judge_histories()?;
@@ -98,6 +137,7 @@ impl World {
         }
         for (position, client) in self.clients.iter_mut().enumerate() {
             client.active = false;
+            client.frozen_until = 0;
             if position % 2 == 0 {
                 client.forget_session();
             }
@@ -163,6 +203,9 @@ impl World {
         if let Some(client) = self.clients.iter().find(|client| client.is_busy()) {
             return Some(client.waits_for(&self.history));
         }
+        if let Some(open) = self.clients.iter().find_map(|client| client.open_claim(&self.ledger.holders)) {
+            return Some(open);
+        }
         let last = self.ledger.last_applied();
         let behind = |id: &&u64| self.applied.get(id).copied().unwrap_or(0) < last;
         if let Some(id) = members.iter().find(behind) {
@@ -175,17 +218,18 @@ impl World {
         })
     }
 
-    /// Reads lists, registers and sessions through every member, linearizably.
+    /// Reads lists, registers, sessions and objects through every member, linearizably.
     fn read_everything(&mut self, healed: Time) -> Checked {
         let everything = KeyRange::Span { start: vec![1].into(), end: None };
         let range = Query::Range(RangeQuery::of(everything));
         let sessions = Query::Sessions { after: SessionId(0), limit: 1000 };
         let position = self.clients.len();
-        self.clients.push(super::client::Client::new(READER, Kind::Raw, self.chance.fork()));
+        self.clients.push(Client::new(READER, Kind::Raw, self.chance.fork()));
         let members: Vec<u64> = self.members.iter().map(|member| member.node.get()).collect();
         let from = self.history.len();
         for id in members {
-            for query in [range.clone(), sessions.clone()] {
+            let objects = objects::names().map(|name| ObjectQuery::Describe { name, skip: 0, limit: 1000 });
+            for query in [range.clone(), sessions.clone()].into_iter().chain(objects.map(Query::Object)) {
                 self.clients[position].active = false;
                 self.read_through(position, id, query);
             }
@@ -196,7 +240,37 @@ impl World {
             self.with(position);
         }
         self.clients.truncate(position);
+        self.judge_rest(from)?;
         self.judge_reads(from, healed)
+    }
+
+    /// Judges what is left of locks and elections, as each member tells it.
+    fn judge_rest(&mut self, from: usize) -> Checked {
+        let known = self.clients.iter().flat_map(Client::known_claims).collect();
+        let due_ms = WALL_START_MS + self.queue.now().saturating_sub(ELAPSE_BOUND) / MS;
+        let rest = Rest { known, due_ms, ..Rest::default() };
+        let mut by_member: BTreeMap<u64, (BTreeSet<u64>, Rest)> = BTreeMap::new();
+        for operation in self.history[from..].iter().filter(|operation| operation.client == READER) {
+            let Fate::Done(Response::Answer { answer, revision, .. }) = &operation.fate else { continue };
+            let (revisions, rest) =
+                by_member.entry(operation.node).or_insert_with(|| (BTreeSet::new(), rest.clone()));
+            revisions.insert(revision.get());
+            match answer {
+                Answer::Object(ObjectReply::Described(info)) => rest.objects.push(info.clone()),
+                Answer::Sessions { sessions, .. } => {
+                    rest.sessions.extend(sessions.iter().map(|found| found.session));
+                }
+                _ => {}
+            }
+        }
+        for (revisions, rest) in by_member.values() {
+            if revisions.len() == 1 {
+                checks::lock_no_lost_wakeup::check_rest(rest)?;
+            } else {
+                self.stats.count("check: rest of several revisions");
+            }
+        }
+        Ok(())
     }
 
     fn read_through(&mut self, position: usize, node: u64, query: Query) {
@@ -205,7 +279,7 @@ impl World {
     }
 
     fn with(&mut self, position: usize) {
-        self.with_client(position, super::client::Client::wake);
+        self.with_client(position, Client::wake);
     }
 
     fn judge_reads(&self, from: usize, healed: Time) -> Checked {
@@ -259,6 +333,7 @@ impl World {
         checks::session_not_early::check(&self.promises, &ledger.expiries, SKEW_PPM)?;
         checks::ephemeral_with_session::check(&ledger.events, &ledger.ends)?;
         checks::token_exclusive::check(&ledger.executions, &ledger.events)?;
+        self.judge_locks()?;
         for watched in &self.watched {
             checks::watch_ordered::check(watched)?;
             checks::watch_no_duplicate::check(watched)?;
@@ -269,6 +344,17 @@ impl World {
         }
         self.stats.add("check: keys not decided within the budget", undecided);
         Ok(())
+    }
+
+    /// Judges locks and elections so far.
+    fn judge_locks(&self) -> Checked {
+        let Ledger { executions, events, taken, stamps, .. } = &self.ledger;
+        let asked = asked(executions.iter().map(|execution| &execution.proposal.command));
+        let (tenures, promises) = (&self.tenures, &self.promises);
+        checks::lock_exclusive::check(&asked, events, tenures, taken, promises, SKEW_PPM)?;
+        checks::lock_fifo::check(&asked, events)?;
+        checks::lock_no_lost_wakeup::check(&asked, events)?;
+        checks::lock_delay_kept::check(executions, events, stamps)
     }
 
     /// Proves the invariants of every member's state as it is on disk.

@@ -7,12 +7,16 @@ use crate::checks::committed_never_changes::CommittedNeverChanges;
 use crate::checks::election_safety::ElectionSafety;
 use crate::checks::ephemeral_with_session::End;
 use crate::checks::exactly_once::Execution;
+use crate::checks::lock_delay_kept::Stamp;
+use crate::checks::lock_exclusive::Taken;
 use crate::checks::log_matching::LogMatching;
 use crate::checks::revision_monotone::RevisionMonotone;
 use crate::checks::session_not_early::Expiry;
 use crate::checks::state_agreement::StateAgreement;
 use crate::checks::{Checked, Violation};
-use oarlock_state::event::Cause;
+use bytes::Bytes;
+use oarlock_state::event::{Cause, EventKind};
+use oarlock_state::object::{Claim, Loss, ObjectEvent};
 use oarlock_state::{Applied, Entry, EntryBody, Event, SessionChange};
 use std::collections::BTreeMap;
 
@@ -43,6 +47,12 @@ pub struct Ledger {
     pub expiries: Vec<Expiry>,
     /// Where sessions ended.
     pub ends: Vec<End>,
+    /// The stamps of entries.
+    pub stamps: Vec<Stamp>,
+    /// Holds that were taken from their holders.
+    pub taken: Vec<Taken>,
+    /// Who holds what now: object and claim, with the token.
+    pub holders: BTreeMap<(Bytes, Claim), u64>,
     /// The revision after the last entry.
     pub revision: u64,
 }
@@ -157,11 +167,16 @@ impl Ledger {
     }
 
     fn keep(&mut self, now: Time, entry: &Entry, applied: &Applied) {
-        if let EntryBody::Proposals { proposals, .. } = &entry.body {
+        if let EntryBody::Proposals { proposals, stamp_ms } = &entry.body {
+            let ms = self.stamps.last().map_or(0, |stamp| stamp.ms).max(*stamp_ms);
+            self.stamps.push(Stamp { revision: self.revision, ms });
             for (proposal, (_, outcome)) in proposals.iter().zip(&applied.outcomes) {
                 let (index, proposal, outcome) = (entry.index.get(), proposal.clone(), outcome.clone());
                 self.executions.push(Execution { index, proposal, outcome });
             }
+        }
+        for event in &applied.events {
+            self.keep_holder(now, event);
         }
         self.events.extend(applied.events.iter().cloned());
         for change in &applied.sessions {
@@ -171,6 +186,27 @@ impl Ledger {
             if cause == Cause::Expired {
                 self.expiries.push(Expiry { session, decided: now });
             }
+        }
+    }
+
+    fn keep_holder(&mut self, now: Time, event: &Event) {
+        let EventKind::Object(what) = &event.kind else { return };
+        let name = event.key.clone();
+        match what {
+            ObjectEvent::Granted { claim, .. } => {
+                self.holders.insert((name, *claim), event.revision.get());
+            }
+            ObjectEvent::Changed { claim, token, .. } => {
+                self.holders.insert((name, *claim), token.get());
+            }
+            ObjectEvent::Lost { claim, token, loss, .. } => {
+                self.holders.remove(&(name.clone(), *claim));
+                if matches!(loss, Loss::Revoked | Loss::Preempted) {
+                    let (claim, token) = (*claim, token.get());
+                    self.taken.push(Taken { name, claim, token, decided: now });
+                }
+            }
+            _ => {}
         }
     }
 

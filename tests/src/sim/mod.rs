@@ -14,8 +14,8 @@
 //! right in bounded time. The same seed gives the same run, which the hash of its [`trace`] proves.
 //!
 //! Modules in reading order: [`chance`], [`queue`], [`trace`], [`clock`], [`disk`], [`base`],
-//! [`network`], [`tap`], [`node`], [`workload`], [`desk`], [`client`], [`watcher`], [`faults`], [`ledger`],
-//! [`happening`], [`world`], `wire`, `strike`, [`finale`], [`report`].
+//! [`network`], [`tap`], [`node`], [`workload`], [`objects`], [`desk`], [`client`], [`watcher`], [`faults`],
+//! [`ledger`], [`happening`], [`world`], `wire`, `strike`, [`finale`], [`report`].
 
 pub mod base;
 pub mod chance;
@@ -29,6 +29,7 @@ pub mod happening;
 pub mod ledger;
 pub mod network;
 pub mod node;
+pub mod objects;
 #[cfg(feature = "plant")]
 pub mod plants;
 pub mod queue;

@@ -1,5 +1,6 @@
 //! Deliberate bugs, and how many seeds it takes to catch them: the proof that the simulator bites.
 
+use super::faults::Profile;
 use super::finale::run;
 use bytes::Bytes;
 use oarlock_state::plant;
@@ -13,7 +14,7 @@ pub struct Plant {
 }
 
 /// All of them.
-pub const ALL: [Plant; 13] = [
+pub const ALL: [Plant; 21] = [
     Plant { name: "skip_sync", what: "the log is not synced" },
     Plant { name: "answer_before_persist", what: "promises leave before they are on disk" },
     Plant { name: "forget_votes", what: "the vote is not made durable" },
@@ -25,6 +26,14 @@ pub const ALL: [Plant; 13] = [
     Plant { name: "inherit_nothing", what: "a new leader does not know what its predecessor promised" },
     Plant { name: "reuse_revision", what: "two transactions share a revision" },
     Plant { name: "ignore_guards", what: "fencing tokens are not looked at" },
+    Plant { name: "grant_to_two", what: "a lock that is taken, and that nobody waits for, counts as free" },
+    Plant { name: "overtake_waiters", what: "a reader goes past a writer that waits" },
+    Plant { name: "forget_to_settle", what: "the end of a session wakes nobody" },
+    Plant { name: "keep_dead_waiters", what: "a session that ends stays in the queues" },
+    Plant { name: "ignore_lock_delay", what: "what an expired session held is free at once" },
+    Plant { name: "elapse_never", what: "the leader lets go of nothing that was withheld" },
+    Plant { name: "token_is_ticket", what: "who waited holds under the token of its arrival" },
+    Plant { name: "ignore_lock_guards", what: "tokens of locks are not looked at" },
     Plant { name: "watch_drops_event", what: "a watcher that is behind misses an event" },
     Plant { name: "unknown_as_not_proposed", what: "a write of unknown fate is reported as not done" },
 ];
@@ -43,7 +52,7 @@ pub struct Catch {
 pub fn hunt(plant: &Plant, first_seed: u64, seeds_max: u64, print: bool) -> Option<Catch> {
     plant::set(plant.name);
     let caught = (0..seeds_max).find_map(|number| {
-        let violation = run(first_seed + number, print).verdict.err()?;
+        let violation = run(first_seed + number, Profile::Everything, print).verdict.err()?;
         Some(Catch { check: violation.check, what: violation.what, seeds: number + 1 })
     });
     plant::set("");

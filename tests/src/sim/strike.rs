@@ -105,13 +105,20 @@ impl World {
             Fault::MoveLeader => self.admin(Admin::MoveLeader(NodeId(0))),
             Fault::Membership => self.change_membership(),
             Fault::Compaction => self.compact(),
-            Fault::Silence => {
-                let position = self.chance.below(self.clients.len() as u64) as usize;
-                self.clients[position].silent_until = self.queue.now() + silence(&mut self.chance);
-            }
+            Fault::Silence | Fault::ClientFreeze | Fault::ClientDeath => self.strike_client(fault),
             Fault::SlowLinks | Fault::Drop | Fault::Duplicate | Fault::Reorder | Fault::ClockSkew => {}
         }
         Ok(())
+    }
+
+    fn strike_client(&mut self, fault: Fault) {
+        let position = self.chance.below(self.clients.len() as u64) as usize;
+        let until = self.queue.now() + silence(&mut self.chance);
+        match fault {
+            Fault::ClientFreeze => self.clients[position].frozen_until = until,
+            Fault::ClientDeath => self.with_client(position, super::client::Client::die),
+            _ => self.clients[position].silent_until = until,
+        }
     }
 
     fn stability(&mut self) -> u64 {

@@ -1,9 +1,9 @@
 //! The world: members, clients, network and time, in one loop.
 
 use super::chance::Chance;
-use super::client::{Client, Desk, Kind};
+use super::client::{Client, Desk};
 use super::clock::Clock;
-use super::faults::{Fault, Mix};
+use super::faults::{Fault, Mix, Profile};
 pub use super::happening::{Alive, Conn, Happening, Job, Undo};
 use super::ledger::Ledger;
 use super::network::{Network, Place};
@@ -11,6 +11,7 @@ use super::node::{Node, Started};
 use super::queue::{MS, Queue, Time};
 use super::report::Stats;
 use super::trace::Trace;
+use crate::checks::lock_exclusive::Tenure;
 use crate::checks::session_not_early::Promise;
 use crate::checks::{Checked, Violation};
 use crate::history::Operation;
@@ -47,6 +48,8 @@ pub struct World {
     pub watched: Vec<Watched>,
     /// Everything that was promised.
     pub promises: Vec<Promise>,
+    /// Every hold, as its holder saw it.
+    pub tenures: Vec<Tenure>,
     /// When the holder of each session last showed life.
     pub signs: BTreeMap<String, Time>,
     /// The truth.
@@ -72,9 +75,9 @@ pub struct World {
 
 impl World {
     /// A new cluster with clients, about to start.
-    pub fn new(seed: u64, print: bool) -> Self {
+    pub fn new(seed: u64, profile: Profile, print: bool) -> Self {
         let mut chance = Chance::new(seed);
-        let mix = Mix::draw(&mut chance);
+        let mix = Mix::draw(profile, &mut chance);
         let mut world = Self {
             queue: Queue::default(),
             network: Network::default(),
@@ -87,6 +90,7 @@ impl World {
             history: Vec::new(),
             watched: Vec::new(),
             promises: Vec::new(),
+            tenures: Vec::new(),
             signs: BTreeMap::new(),
             ledger: Ledger::default(),
             applied: BTreeMap::new(),
@@ -114,8 +118,7 @@ impl World {
             let delay = self.chance.below(50 * MS);
             self.queue.after(delay, Happening::Start(*id));
         }
-        let kinds = [(Kind::Session, 5), (Kind::Raw, 2), (Kind::Watcher, 2)];
-        for (kind, count) in kinds {
+        for (kind, count) in self.mix.profile.clients() {
             for _ in 0..count {
                 let position = self.clients.len();
                 self.clients.push(Client::new(position as u64 + 1, kind, self.chance.fork()));
@@ -351,6 +354,7 @@ impl World {
             history: &mut self.history,
             watched: &mut self.watched,
             promises: &mut self.promises,
+            tenures: &mut self.tenures,
             signs: &mut self.signs,
             stats: &mut self.stats,
             next_conn: &mut self.next_conn,

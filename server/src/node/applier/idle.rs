@@ -39,6 +39,10 @@ impl Applier {
         if !self.leads() || self.installing {
             return;
         }
+        #[cfg(feature = "plant")]
+        if oarlock_state::plant::is("elapse_never") {
+            return;
+        }
         let now_ms = now.wall_ms.max(self.machine.stamp_ms());
         if now.mono_us >= self.idle.next_elapse_us && self.object_due_ms().is_some_and(|at| at <= now_ms) {
             self.idle.next_elapse_us = now.mono_us + ELAPSE_EVERY_US;

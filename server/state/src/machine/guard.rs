@@ -23,6 +23,12 @@ pub(super) fn all(view: &dyn View, guards: &[Guard]) -> Result<(), Rejection> {
 
 /// Whether the token is the revision that created what it speaks of, or that granted it.
 pub(super) fn is_current(view: &dyn View, guard: &Guard) -> bool {
+    #[cfg(feature = "plant")]
+    if crate::plant::is("ignore_lock_guards")
+        && matches!(guard.scope, TokenScope::Lock(_) | TokenScope::Election(_))
+    {
+        return true;
+    }
     let created = match &guard.scope {
         TokenScope::Key(key) => kv::get(view, key).map(|record| record.create_revision),
         TokenScope::Node(path) => tree::token(view, path),

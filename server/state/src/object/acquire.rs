@@ -27,10 +27,11 @@ pub(super) fn acquire(work: &mut Scratch<'_>, acquire: &Acquire) -> Result<Objec
     let mut blocked = None;
     for part in &parts {
         let object = existing(work, part)?;
-        let is_free = object.is_none_or(|object| {
-            let weight = part.kind.weight(part.mode);
-            object.waiters == 0 && weight.is_some_and(|weight| object.fits(weight))
-        });
+        let weight = part.kind.weight(part.mode);
+        let is_free = object
+            .is_none_or(|object| object.waiters == 0 && weight.is_some_and(|weight| object.fits(weight)));
+        #[cfg(feature = "plant")]
+        let is_free = is_free || super::plant::is_free(object.as_ref(), weight);
         if !is_free && blocked.is_none() {
             blocked = Some(part.name.clone());
         }

@@ -34,6 +34,10 @@ pub(crate) fn end_session(work: &mut Scratch<'_>, session: SessionId, names: &[B
         let any = Claim { session, request: 0 };
         for (_, seat) in records::seats(work, name, any, usize::MAX) {
             let place = records::at(work, name, seat);
+            #[cfg(feature = "plant")]
+            if crate::plant::is("keep_dead_waiters") && matches!(seat, Seat::Waiting { .. }) {
+                continue;
+            }
             match seat {
                 // Its places in other queues are among the names, too.
                 Seat::Waiting { .. } => unsettled.leave(work, name, &place),
@@ -41,10 +45,16 @@ pub(crate) fn end_session(work: &mut Scratch<'_>, session: SessionId, names: &[B
             }
         }
     }
+    #[cfg(feature = "plant")]
+    if crate::plant::is("forget_to_settle") {
+        return;
+    }
     unsettled.settle(work);
 }
 
 fn lose(work: &mut Scratch<'_>, name: &Bytes, place: Place, cause: Cause, unsettled: &mut Unsettled) {
+    #[cfg(feature = "plant")]
+    let place = super::plant::without_delay(place);
     let loss = match cause {
         Cause::Expired | Cause::TimedOut => Loss::Expired,
         Cause::Closed | Cause::Request => Loss::Closed,

@@ -124,6 +124,10 @@ fn grant_one(work: &mut Scratch<'_>, name: &Bytes, place: Place) {
 /// Makes a place that is in no queue a holder. The transaction's revision is its token.
 pub(super) fn admit(work: &mut Scratch<'_>, at: (Revision, u32), name: &Bytes, mut place: Place) {
     place.token = at.0;
+    #[cfg(feature = "plant")]
+    if crate::plant::is("token_is_ticket") {
+        place.token = place.ticket;
+    }
     place.granted_ms = work.stamp_ms();
     records::hold(work, name, &place);
     let Place { claim, ticket, priority, mode, metadata, .. } = place;
