@@ -15,9 +15,12 @@
 //! | who is there, in which state | [`group`] |
 //! | configuration with versions, rollback and rollout | [`document`] |
 //! | work that must be done, by whoever is free | [`queue`] |
+//! | a task that runs in one process at a time | [`singleton`] |
+//! | a task that runs at certain times | [`cron`] |
 
 pub mod barrier;
 pub mod counter;
+pub mod cron;
 pub mod document;
 pub mod double_barrier;
 pub mod group;
@@ -26,9 +29,11 @@ pub mod informer;
 pub mod latch;
 mod place;
 pub mod queue;
+pub mod singleton;
 
 pub use barrier::Barrier;
 pub use counter::{Counter, MaxRegister};
+pub use cron::CronTask;
 pub use document::Document;
 pub use double_barrier::DoubleBarrier;
 pub use group::Group;
@@ -37,3 +42,4 @@ pub use informer::Informer;
 pub use latch::Latch;
 pub use place::Via;
 pub use queue::Queue;
+pub use singleton::Singleton;

@@ -73,11 +73,16 @@ impl Claim {
         self.attempt
     }
 
+    /// The claim's key, whose creation is its token.
+    pub fn key(&self) -> String {
+        self.part(CLAIMS)
+    }
+
     /// The fencing token: a write guarded by it, or a resource that checks it, refuses this worker
     /// once the claim is over.
     pub fn token(&self) -> Token {
         let record = crate::types::KeyValue {
-            key: self.queue.key(CLAIMS, &self.id).into(),
+            key: self.key().into(),
             create_revision: self.granted,
             ..Default::default()
         };
@@ -112,7 +117,7 @@ impl Claim {
         for op in ops {
             txn = txn.then(op);
         }
-        self.finish(txn.then(op::delete(key(self.key(ITEMS))))).await
+        self.finish(txn.then(op::delete(key(self.part(ITEMS))))).await
     }
 
     /// The attempt failed: the item is tried again, or set aside when its attempts are used up.
@@ -140,7 +145,7 @@ impl Claim {
     /// As [`complete`](Self::complete).
     pub async fn release(mut self) -> Result<()> {
         let txn = self.queue_txn();
-        let txn = txn.then(op::add(self.key(ATTEMPTS), -1)).then(op::delete(key(self.key(CLAIMS))));
+        let txn = txn.then(op::add(self.part(ATTEMPTS), -1)).then(op::delete(key(self.part(CLAIMS))));
         self.finish(txn).await
     }
 
@@ -155,14 +160,14 @@ impl Claim {
 
     /// Sets aside what its last worker died of.
     pub(super) async fn bury(mut self, attempts: u64) -> Result<()> {
-        let payload = self.session.client().get(self.key(ITEMS)).await?;
+        let payload = self.session.client().get(self.part(ITEMS)).await?;
         self.payload = payload.map(|record| record.value).unwrap_or_default();
         let reason = format!("its worker died in attempt {attempts}");
         let txn = self.burial(&reason);
         self.finish(txn).await
     }
 
-    fn key(&self, part: &str) -> String {
+    fn part(&self, part: &str) -> String {
         self.queue.key(part, &self.id)
     }
 
@@ -172,25 +177,25 @@ impl Claim {
 
     /// The end of claim, attempts and reason.
     fn end(&self) -> Txn {
-        let gone = [CLAIMS, ATTEMPTS, REASONS].map(|part| op::delete(key(self.key(part))));
+        let gone = [CLAIMS, ATTEMPTS, REASONS].map(|part| op::delete(key(self.part(part))));
         gone.into_iter().fold(self.queue_txn(), Txn::then)
     }
 
     fn postponement(&self, reason: &str, pause: Duration) -> Txn {
-        let txn = self.queue_txn().then(op::put(self.key(REASONS), cut(reason)));
-        let txn = txn.then(op::delete(key(self.key(CLAIMS))));
+        let txn = self.queue_txn().then(op::put(self.part(REASONS), cut(reason)));
+        let txn = txn.then(op::delete(key(self.part(CLAIMS))));
         if pause.is_zero() {
             return txn;
         }
-        txn.then(op::put(self.key(HOLDS), id::due(id::now_ms(), pause).to_string()))
+        txn.then(op::put(self.part(HOLDS), id::due(id::now_ms(), pause).to_string()))
     }
 
     fn burial(&self, reason: &str) -> Txn {
         self.queue_txn()
-            .then(op::put(self.key(DEAD), self.payload.clone()))
-            .then(op::put(self.key(REASONS), cut(reason)))
-            .then(op::delete(key(self.key(CLAIMS))))
-            .then(op::delete(key(self.key(ITEMS))))
+            .then(op::put(self.part(DEAD), self.payload.clone()))
+            .then(op::put(self.part(REASONS), cut(reason)))
+            .then(op::delete(key(self.part(CLAIMS))))
+            .then(op::delete(key(self.part(ITEMS))))
     }
 
     async fn finish(&mut self, txn: Txn) -> Result<()> {
@@ -208,7 +213,7 @@ impl Drop for Claim {
         if !self.is_open {
             return;
         }
-        let (claim, attempts) = (self.key(CLAIMS), self.key(ATTEMPTS));
+        let (claim, attempts) = (self.part(CLAIMS), self.part(ATTEMPTS));
         let (session, mark) = (self.session.clone(), std::mem::take(&mut self.mark));
         afterwards(async move {
             // Not by the token: the grant's answer may have been lost, and the token with it.

@@ -136,12 +136,12 @@ impl Queue {
     /// As [`put`](Self::put).
     pub async fn put_with(&self, payload: impl Into<Bytes>, options: PutOptions) -> Result<String> {
         if options.delay.is_zero() {
-            let prefix = self.place.key(format_args!("{ITEMS}{}", id::prefix(options.priority)));
+            let prefix = self.key(ITEMS, &id::prefix(options.priority));
             let made = self.via.txn().then(op::put_sequential(prefix, payload)).await?.first_key()?;
             return self.id_of(ITEMS, &made);
         }
         let id = id::delayed(id::now_ms(), options.delay, options.priority);
-        self.via.put(self.place.key(format_args!("{DELAYED}{id}")), payload).await?;
+        self.via.put(self.key(DELAYED, &id), payload).await?;
         Ok(id)
     }
 

@@ -38,14 +38,20 @@
 //! # }
 //! ```
 
-use super::informer::{Informer, Snapshot};
-use super::place::{Place, afterwards, patiently, while_alive, within};
-use crate::client::Client;
+mod inside;
+mod participants;
+
+pub use inside::Inside;
+pub use participants::{Occupancy, Participant, Participants};
+
 use crate::error::{Error, Result};
+use crate::recipes::informer::{Informer, Snapshot};
+use crate::recipes::place::{Place, while_alive, within};
 use crate::session::Session;
 use crate::txn::{TxnOutcome, compare, op};
-use crate::types::{KeyValue, key};
+use crate::types::key;
 use bytes::Bytes;
+use inside::Entry;
 use oarlock_proto::v1::{self, op_result};
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,7 +92,7 @@ impl DoubleBarrier {
         let view = self.view();
         let (entry, begun) = self.take_place(&view).await?;
         let generation = self.wait_open(&view, &entry, begun).await?;
-        Ok(Inside { entry: Some(entry), view, generation })
+        Ok(Inside::new(entry, view, generation))
     }
 
     /// As [`enter`](Self::enter), for at most so long. `None`: the number was not reached and the
@@ -111,7 +117,7 @@ impl DoubleBarrier {
                 Some(generation) => generation,
             },
         };
-        Ok(Some(Inside { entry: Some(entry), view, generation }))
+        Ok(Some(Inside::new(entry, view, generation)))
     }
 
     /// Enters and leaves without waiting for the others to leave: a cyclic barrier. Returns the
@@ -136,8 +142,7 @@ impl DoubleBarrier {
             let name = format!("{MEMBERS}{:016x}-{:08x}", self.session.id(), rand::random::<u32>());
             let me = Bytes::from(self.place.key(name));
             // From here on the entry may be there, and whoever gives up takes it back.
-            let entry =
-                Entry { session: self.session.clone(), place: self.place.clone(), me, is_there: true };
+            let entry = Entry::new(self.session.clone(), self.place.clone(), me);
             let outcome = self.attempt(&entry.me).await?;
             match attempt_of(&outcome, self.size) {
                 Attempt::Opened | Attempt::Waiting => return Ok((entry, outcome.revision)),
@@ -248,186 +253,4 @@ fn disagreement(place: &Place, all: &Snapshot<Bytes>, size: u64) -> Option<Error
         place.path()
     );
     Some(Error::Invalid { message })
-}
-
-/// A participant's entry. Dropping it takes it back.
-struct Entry {
-    session: Session,
-    place: Arc<Place>,
-    me: Bytes,
-    is_there: bool,
-}
-
-impl Entry {
-    /// Nothing is to be taken back.
-    fn forget(mut self) {
-        self.is_there = false;
-    }
-
-    /// Removes the entry, and the mark with the last entry.
-    async fn remove(session: Session, place: Arc<Place>, me: Bytes) -> Result<()> {
-        let outcome = session
-            .txn()
-            .when(compare::count(place.range(MEMBERS)).eq(1_u64))
-            .when(compare::version(me.clone()).gt(0_u64))
-            .then(op::delete(key(me.clone())))
-            .then(op::delete(key(place.key(OPEN))))
-            .otherwise(op::delete(key(me)));
-        outcome.await.map(|_| ())
-    }
-}
-
-impl Drop for Entry {
-    fn drop(&mut self) {
-        if self.is_there {
-            let removal = Self::remove(self.session.clone(), self.place.clone(), self.me.clone());
-            // If it fails, the session's end removes it.
-            afterwards(async { removal.await.unwrap_or_default() });
-        }
-    }
-}
-
-/// A place inside. Dropping it leaves without waiting.
-pub struct Inside {
-    entry: Option<Entry>,
-    view: Informer<Bytes>,
-    generation: u64,
-}
-
-impl Inside {
-    /// Names the group of participants that began together; grows from group to group.
-    pub fn generation(&self) -> u64 {
-        self.generation
-    }
-
-    /// Leaves, and waits until all have left or died.
-    ///
-    /// # Errors
-    /// Those of leaving: the session's loss means that this participant has left in any case.
-    /// Waiting for the others fails only for what waiting cannot mend.
-    pub async fn leave(mut self) -> Result<()> {
-        let place = self.depart().await?;
-        self.wait_left(&place).await
-    }
-
-    /// As [`leave`](Self::leave), for at most so long. Returns whether all have left by then; this
-    /// participant has.
-    ///
-    /// # Errors
-    /// As [`leave`](Self::leave).
-    pub async fn leave_for(mut self, patience: Duration) -> Result<bool> {
-        let place = self.depart().await?;
-        Ok(within(patience, self.wait_left(&place)).await?.is_some())
-    }
-
-    /// Leaves without waiting.
-    ///
-    /// # Errors
-    /// As [`leave`](Self::leave).
-    pub async fn leave_now(mut self) -> Result<()> {
-        self.depart().await.map(|_| ())
-    }
-
-    /// Completes when the place is gone: somebody [removed](Participants::remove) it, or the session
-    /// is lost.
-    pub async fn gone(&self) {
-        let me = self.entry.as_ref().map(|entry| entry.me.clone()).unwrap_or_default();
-        let gone = |all: &Snapshot<Bytes>| {
-            (all.revision() >= self.generation && all.get(&me).is_none()).then_some(())
-        };
-        self.view.until(gone).await;
-    }
-
-    async fn depart(&mut self) -> Result<Arc<Place>> {
-        let entry = self.entry.take().expect("it departs once, as leaving consumes it");
-        let place = entry.place.clone();
-        Entry::remove(entry.session.clone(), place.clone(), entry.me.clone()).await?;
-        entry.forget();
-        Ok(place)
-    }
-
-    async fn wait_left(&self, place: &Place) -> Result<()> {
-        let open = place.key(OPEN);
-        let left = |all: &Snapshot<Bytes>| match all.get(&open) {
-            Some(mark) if mark.mod_revision == self.generation => (members(place, all) == 0).then_some(true),
-            Some(mark) => (mark.mod_revision > self.generation).then_some(false),
-            None => (all.revision() >= self.generation).then_some(false),
-        };
-        if self.view.until(left).await {
-            // The last ones died inside and could not close. Whoever comes next would do it, too.
-            let client = self.view.client().clone();
-            patiently(|| async {
-                client
-                    .txn()
-                    .when(compare::mod_revision(open.clone()).eq(self.generation))
-                    .when(compare::count(place.range(MEMBERS)).eq(0_u64))
-                    .then(op::delete(key(open.clone())))
-                    .await
-            })
-            .await?;
-        }
-        Ok(())
-    }
-}
-
-/// A double barrier, as those see it who do not take part.
-pub struct Participants {
-    client: Client,
-    place: Place,
-}
-
-/// One who waits at a barrier or is inside.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Participant {
-    /// Its session.
-    pub session: u64,
-    /// The number of participants that it expects.
-    pub size: u64,
-    /// The revision at which it came.
-    pub since: u64,
-}
-
-/// How a barrier stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Occupancy {
-    /// The generation inside; `None` while participants wait.
-    pub generation: Option<u64>,
-    /// Those that wait or are inside, by session.
-    pub participants: Vec<Participant>,
-}
-
-impl Participants {
-    /// The barrier at a path.
-    pub fn new(client: &Client, path: impl Into<String>) -> Self {
-        Self { client: client.clone(), place: Place::new(path) }
-    }
-
-    /// Who is there.
-    ///
-    /// # Errors
-    /// Those of reading.
-    pub async fn read(&self) -> Result<Occupancy> {
-        let page = self.client.range(self.place.range("")).all().await?;
-        let open = self.place.key(OPEN);
-        let mark = page.records.iter().find(|record| record.key == open.as_bytes());
-        let participant = |record: &KeyValue| {
-            self.place.rest(MEMBERS, &record.key)?;
-            let size = record.text().parse().unwrap_or(0);
-            Some(Participant { session: record.owner, size, since: record.create_revision })
-        };
-        Ok(Occupancy {
-            generation: mark.map(|mark| mark.mod_revision),
-            participants: page.records.iter().filter_map(participant).collect(),
-        })
-    }
-
-    /// Takes the places of a session away, as if it had left: for a participant that hangs. Returns
-    /// how many it had.
-    ///
-    /// # Errors
-    /// Those of writing.
-    pub async fn remove(&self, session: u64) -> Result<u64> {
-        let places = self.place.range(&format!("{MEMBERS}{session:016x}-"));
-        Ok(self.client.delete(places).await?.deleted)
-    }
 }
