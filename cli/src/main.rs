@@ -2,6 +2,7 @@
 
 mod args;
 mod bench;
+mod child;
 mod commands;
 mod failure;
 mod output;
@@ -33,7 +34,8 @@ fn main() -> ExitCode {
 
 async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     let Arguments { common, verb } = arguments;
-    use commands::{agent, cluster, dev, ephemeral, kv, service, session, snapshot, status, txn, watch};
+    use commands::{agent, barrier, cluster, dev, ephemeral, kv, queue, service, session, snapshot, status};
+    use commands::{txn, watch};
     match verb {
         Verb::Put(put) => kv::put(&common, put).await,
         Verb::Get(get) => kv::get(&common, get).await,
@@ -47,6 +49,8 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Verb::Ephemeral(ephemeral) => ephemeral::run(&common, ephemeral).await,
         Verb::Service(verb) => service::run(&common, verb).await,
         Verb::Agent(agent) => agent::run(&common, agent).await,
+        Verb::Queue(verb) => queue::run(&common, verb).await,
+        Verb::Barrier(verb) => barrier::run(&common, verb).await,
         Verb::Status(status) => status::run(&common, status).await,
         Verb::Member(verb) => cluster::member(&common, verb).await,
         Verb::MoveLeader(target) => cluster::move_leader(&common, target).await,

@@ -2,11 +2,13 @@
 
 mod cluster;
 mod kv;
+mod recipes;
 mod service;
 mod session;
 
 pub use cluster::{CompactArgs, DevArgs, MemberVerb, MoveLeaderArgs, SnapshotVerb, StatusArgs};
 pub use kv::{AddArgs, CasArgs, DeleteArgs, GetArgs, LsArgs, PutArgs, TxnArgs, WatchArgs};
+pub use recipes::{BarrierVerb, EnterArgs, QueueVerb, RunArgs};
 pub use service::{AgentArgs, RegisterArgs, ResolveArgs, ServiceVerb};
 pub use session::{EphemeralArgs, SessionVerb};
 
@@ -106,6 +108,12 @@ pub enum Verb {
     Service(ServiceVerb),
     /// Register and check the services of a machine.
     Agent(AgentArgs),
+    /// Put, work on and look at items of work queues.
+    #[command(subcommand)]
+    Queue(QueueVerb),
+    /// Hold and let go; begin and end together.
+    #[command(subcommand)]
+    Barrier(BarrierVerb),
     /// Show the members and how they stand.
     Status(StatusArgs),
     /// List, add, remove and promote members.

@@ -1,10 +1,12 @@
 //! The verbs, a file for each kind.
 
 pub mod agent;
+pub mod barrier;
 pub mod cluster;
 pub mod dev;
 pub mod ephemeral;
 pub mod kv;
+pub mod queue;
 pub mod service;
 pub mod session;
 pub mod snapshot;

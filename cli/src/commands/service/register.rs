@@ -2,7 +2,7 @@
 
 use super::words;
 use crate::args::{Common, RegisterArgs};
-use crate::commands::ephemeral::terminate;
+use crate::child::terminate;
 use crate::failure::Failure;
 use crate::output::{self, say};
 use futures::{Stream, StreamExt};
