@@ -2,6 +2,8 @@
 
 use crate::auth::Gate;
 use crate::config::{Config, Url};
+use crate::front::discovery::api::Api;
+use crate::front::discovery::cache::{Cache, Source};
 use crate::front::listener::PortOptions;
 use crate::front::native::door::{Door, Limits};
 use crate::front::saved::{Snapshot, SnapshotSource};
@@ -11,6 +13,7 @@ use crate::node::runtime::{Backup, Ending, Node, asynchronous, listen};
 use crate::observe::metrics::Exposition;
 use crate::pools::planner;
 use crate::storage::snapshot::SnapshotReader;
+use axum::Router;
 use oarlock_state::Revision;
 use slog::{Logger, info, warn};
 use std::io::{self, Write};
@@ -117,10 +120,12 @@ impl Member {
             ..etcd::door::Limits::default()
         };
         let setup = etcd::Setup { emulation: config.emulation, snapshots };
-        let grpc = etcd::add_to(grpc, &etcd::door::Door::new(handle.clone(), etcd_limits, gate), &setup);
+        let etcd_door = etcd::door::Door::new(handle.clone(), etcd_limits, gate.clone());
+        let grpc = etcd::add_to(grpc, &etcd_door, &setup);
         let gateway = etcd::gateway::routes(&grpc, config.bounds.request_bytes).map_err(|error| {
             StartError::System { what: "the schemas do not read", source: io::Error::other(error) }
         })?;
+        let services = self.services(gate, logger);
         let exposition = Exposition::new(
             self.node.metrics(),
             handle.clone(),
@@ -130,6 +135,7 @@ impl Member {
         let router = grpc
             .into_axum_router()
             .merge(gateway)
+            .merge(services)
             .merge(http::routes(handle.clone(), exposition, config.emulation))
             .fallback(http::unknown);
         let options = PortOptions { connections: config.bounds.connections, streams: config.bounds.streams };
@@ -148,6 +154,20 @@ impl Member {
         tasks.spawn(report_health(reporter, handle.clone()));
         tasks.spawn(planner::run(handle.clone(), tasks.clone(), logger.clone()));
         Ok(())
+    }
+
+    /// What is answered about services over HTTP.
+    fn services(&self, gate: Arc<Gate>, logger: &Logger) -> Router {
+        let handle = self.node.handle();
+        let counts = self.node.metrics().discovery.clone();
+        let source = Source {
+            handle: handle.clone(),
+            tasks: self.node.tasks().clone(),
+            counts: counts.clone(),
+            logger: logger.clone(),
+        };
+        let cache = Cache::new(source);
+        Api::new(handle.clone(), gate, cache, counts).routes()
     }
 
     /// Ends everything after the node has ended.

@@ -2,6 +2,7 @@
 //!
 //! A door checks form, converts, submits, converts back. No door knows another.
 
+pub mod discovery;
 pub mod etcd;
 pub mod http;
 pub mod listener;

@@ -2,6 +2,7 @@
 //! else is read when somebody asks.
 
 use super::counted::ClientBytes;
+use super::discovery::DiscoveryCounts;
 use super::etcd_names;
 use super::process::Usage;
 use crate::config::Emulation;
@@ -48,6 +49,8 @@ pub struct Metrics {
     pub client_bytes: ClientBytes,
     /// Bytes of disk left; set from time to time.
     pub disk_left: Arc<AtomicU64>,
+    /// What service discovery counts.
+    pub discovery: DiscoveryCounts,
 }
 
 impl Default for Metrics {
@@ -66,6 +69,7 @@ impl Default for Metrics {
             flush_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 14)),
             client_bytes: ClientBytes::default(),
             disk_left: Arc::default(),
+            discovery: DiscoveryCounts::default(),
         }
     }
 }
@@ -100,6 +104,7 @@ impl Exposition {
         registry.register("fsync_duration_seconds", "Seconds per sync of the log", seconds);
         let seconds = metrics.flush_seconds.clone();
         registry.register("flush_duration_seconds", "Seconds per flush of the state", seconds);
+        metrics.discovery.register(&mut registry);
         let observed = Observed { handle, traffic, disk_left: metrics.disk_left.clone() };
         registry.register_collector(Box::new(observed.clone()));
         Self { registry, etcd: etcd_names::registry(metrics, observed, emulation) }

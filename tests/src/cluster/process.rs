@@ -192,21 +192,23 @@ impl Node {
 
     /// Status line, headers and body of a plain HTTP request; `None` without an answer.
     pub async fn http_get(&self, path: &str) -> Option<String> {
-        self.http("GET", path, "").await
+        self.http("GET", path, &[], "").await
     }
 
     /// As [`http_get`](Self::http_get), with a body.
     pub async fn http_post(&self, path: &str, body: &str) -> Option<String> {
-        self.http("POST", path, body).await
+        self.http("POST", path, &[], body).await
     }
 
-    async fn http(&self, method: &str, path: &str, body: &str) -> Option<String> {
+    /// As [`http_get`](Self::http_get), with any method, further lines of the head, and a body.
+    pub async fn http(&self, method: &str, path: &str, head: &[String], body: &str) -> Option<String> {
+        let further: String = head.iter().map(|line| format!("{line}\r\n")).collect();
         let ask = async {
             let address = ("127.0.0.1", self.options.client_port);
             let mut socket = tokio::net::TcpStream::connect(address).await?;
             let length = body.len();
             let head = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n");
-            let request = format!("{head}content-length: {length}\r\n\r\n{body}");
+            let request = format!("{head}{further}content-length: {length}\r\n\r\n{body}");
             socket.write_all(request.as_bytes()).await?;
             let mut answer = Vec::new();
             socket.read_to_end(&mut answer).await?;

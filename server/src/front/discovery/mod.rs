@@ -1,0 +1,12 @@
+//! Service discovery: the registry in keys ([`oarlock_proto::registry`]), served to those who have
+//! no client library.
+//!
+//! [`cache`] follows the registry and keeps its [`table`]; [`api`] serves it over HTTP;
+//! [`choice`] decides which instances are given, and in which order. None of it has privileges:
+//! what is registered here is seen by every other API as keys, and the other way round.
+
+pub mod api;
+pub mod cache;
+pub mod choice;
+mod feed;
+pub mod table;
