@@ -4,8 +4,8 @@ use prost::Message;
 use std::path::PathBuf;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let public =
-        ["types", "kv", "session", "watch", "cluster", "lock"].map(|name| format!("oarlock/v1/{name}.proto"));
+    let public = ["types", "kv", "session", "watch", "cluster", "lock", "pool"]
+        .map(|name| format!("oarlock/v1/{name}.proto"));
     let internal = ["log", "peer"].map(|name| format!("oarlock/internal/{name}.proto"));
     let etcd = [
         "header",

@@ -31,6 +31,8 @@ pub enum Error {
         oldest_revision: u64,
         /// What a lock or an election has to say; see [`Error::refusal`].
         object: Option<Box<v1::ObjectRefusal>>,
+        /// What a pool has to say; see [`Error::pool_refusal`].
+        pool: Option<Box<v1::PoolRefusal>>,
     },
     /// A lock, or the lead of an election, is not held, or may not be by now. It must not be acted
     /// upon.
@@ -98,6 +100,23 @@ impl Error {
         }
     }
 
+    /// Why a pool said no, for programs.
+    pub fn pool_refusal(&self) -> Option<&v1::PoolRefusal> {
+        match self {
+            Self::Rejected { pool, .. } => pool.as_deref(),
+            Self::NotProposed { .. }
+            | Self::Unknown { .. }
+            | Self::NotHeld { .. }
+            | Self::SessionLost { .. }
+            | Self::Invalid { .. } => None,
+        }
+    }
+
+    /// Whether a pool said no for this reason.
+    pub fn is_pool_refused(&self, reason: v1::pool_refusal::Reason) -> bool {
+        self.pool_refusal().is_some_and(|refusal| refusal.reason() == reason)
+    }
+
     /// Whether a lock or an election said no for this reason.
     pub(crate) fn is_refused(&self, reason: v1::object_refusal::Reason) -> bool {
         self.refusal().is_some_and(|refusal| refusal.reason() == reason)
@@ -131,8 +150,8 @@ impl Error {
         match error.certainty() {
             v1::Certainty::NotProposed => Self::NotProposed { code, message },
             v1::Certainty::Rejected => {
-                let object = error.object.map(Box::new);
-                Self::Rejected { code, message, oldest_revision: error.oldest_revision, object }
+                let (object, pool) = (error.object.map(Box::new), error.pool.map(Box::new));
+                Self::Rejected { code, message, oldest_revision: error.oldest_revision, object, pool }
             }
             v1::Certainty::Committed | v1::Certainty::Unknown | v1::Certainty::Unspecified => {
                 Self::Unknown { message }

@@ -27,8 +27,7 @@
 //! service remembers its outcome. Writes of a [`Session`] always have one.
 //!
 //! Modules in reading order: [`error`], [`types`], [`client`], [`kv`], [`txn`], [`session`],
-//! [`watch`], [`lock`], [`election`], [`fencing`], [`cluster`], [`recipes`],
-//! [`registry`].
+//! [`watch`], [`lock`], [`election`], [`fencing`], [`pool`], [`cluster`], [`recipes`], [`registry`].
 
 pub mod client;
 pub mod cluster;
@@ -38,6 +37,7 @@ pub mod error;
 pub mod fencing;
 pub mod kv;
 pub mod lock;
+pub mod pool;
 pub mod recipes;
 pub mod registry;
 pub mod session;

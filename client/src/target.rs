@@ -91,7 +91,7 @@ impl Target {
 impl Client {
     /// When the server should give up an attempt and say so, which tells more than silence. One that
     /// will not be repeated gets all the time there is.
-    fn timeout_ms(&self, connection: &Connection, repeatable: bool) -> u32 {
+    pub(crate) fn timeout_ms(&self, connection: &Connection, repeatable: bool) -> u32 {
         let repeats = repeatable && self.inner.options.retries;
         connection.timeout_ms(if repeats { ATTEMPT_MS } else { u32::MAX })
     }

@@ -63,6 +63,11 @@ impl Token {
         Self { scope: Scope::Lock(name.into()), revision }
     }
 
+    /// The token of a shard's owner: the epoch of the grant.
+    pub fn of_shard(pool: impl Into<Bytes>, shard: impl Into<Bytes>, epoch: u64) -> Self {
+        Self { scope: Scope::Shard { pool: pool.into(), shard: shard.into() }, revision: epoch }
+    }
+
     /// The token of a leader: the revision of the grant.
     pub fn of_election(name: impl Into<Bytes>, revision: u64) -> Self {
         Self { scope: Scope::Election(name.into()), revision }
@@ -80,26 +85,38 @@ pub enum Scope {
     Lock(Bytes),
     /// The lead of an election, by name.
     Election(Bytes),
+    /// The primary of a pool's shard.
+    Shard {
+        /// The pool.
+        pool: Bytes,
+        /// The shard.
+        shard: Bytes,
+    },
 }
 
 impl Scope {
-    /// The key, path or name.
+    /// The key, path or name; of a shard without its pool's.
     pub fn name(&self) -> &Bytes {
         match self {
             Self::Key(name) | Self::Node(name) | Self::Lock(name) | Self::Election(name) => name,
+            Self::Shard { shard, .. } => shard,
         }
     }
 }
 
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = String::from_utf8_lossy;
         let kind = match self {
             Self::Key(_) => "key",
             Self::Node(_) => "znode",
             Self::Lock(_) => "lock",
             Self::Election(_) => "election",
+            Self::Shard { pool, .. } => {
+                return write!(f, "shard {:?} of pool {:?}", text(self.name()), text(pool));
+            }
         };
-        write!(f, "{kind} {:?}", String::from_utf8_lossy(self.name()))
+        write!(f, "{kind} {:?}", text(self.name()))
     }
 }
 
@@ -110,6 +127,7 @@ impl From<Token> for v1::Guard {
             Scope::Node(path) => v1::guard::Scope::NodePath(path),
             Scope::Lock(name) => v1::guard::Scope::Lock(name),
             Scope::Election(name) => v1::guard::Scope::Election(name),
+            Scope::Shard { pool, shard } => v1::guard::Scope::Shard(v1::ShardName { pool, shard }),
         };
         Self { scope: Some(scope), token: token.revision }
     }

@@ -7,11 +7,13 @@
 //! | [`checks`] | one property per file, judging plain data |
 //! | [`model`] | executable specifications |
 //! | [`cluster`] | clusters of real processes on loopback |
+//! | [`pools`] | fleets that take part in shard pools |
 //! | [`history`], [`watched`] | what clients and watchers saw |
 
 pub mod checks;
 pub mod cluster;
 pub mod history;
 pub mod model;
+pub mod pools;
 pub mod sim;
 pub mod watched;

@@ -2,12 +2,14 @@
 
 mod cluster;
 mod kv;
+mod pool;
 mod recipes;
 mod service;
 mod session;
 
 pub use cluster::{CompactArgs, DevArgs, MemberVerb, MoveLeaderArgs, SnapshotVerb, StatusArgs};
 pub use kv::{AddArgs, CasArgs, DeleteArgs, GetArgs, LsArgs, PutArgs, TxnArgs, WatchArgs};
+pub use pool::{PlanArgs, PoolJoinArgs, PoolVerb};
 pub use recipes::{BarrierVerb, EnterArgs, QueueVerb, RunArgs};
 pub use service::{AgentArgs, RegisterArgs, ResolveArgs, ServiceVerb};
 pub use session::{EphemeralArgs, SessionVerb};
@@ -103,6 +105,9 @@ pub enum Verb {
     Session(SessionVerb),
     /// Keep a key while a command runs.
     Ephemeral(EphemeralArgs),
+    /// Make, look at and change shard pools, and take part in one.
+    #[command(subcommand)]
+    Pool(PoolVerb),
     /// Register services, find them, and say how they are.
     #[command(subcommand)]
     Service(ServiceVerb),

@@ -6,6 +6,7 @@ pub mod cluster;
 pub mod dev;
 pub mod ephemeral;
 pub mod kv;
+pub mod pool;
 pub mod queue;
 pub mod service;
 pub mod session;

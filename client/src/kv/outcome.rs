@@ -75,7 +75,10 @@ impl Client {
                 result: Some(v1::object_result::Result::Granted(granted)),
             })) => Outcome::Committed { revision: outcome.revision, token: Some(granted.token) },
             Some(
-                v1::outcome::Result::Txn(_) | v1::outcome::Result::Done(_) | v1::outcome::Result::Object(_),
+                v1::outcome::Result::Txn(_)
+                | v1::outcome::Result::Done(_)
+                | v1::outcome::Result::Object(_)
+                | v1::outcome::Result::Pool(_),
             )
             | None => Outcome::Committed { revision: outcome.revision, token: None },
         })

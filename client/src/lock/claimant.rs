@@ -157,6 +157,7 @@ impl Claimant {
                         self.standing.send_modify(|standing| follow.event(event, standing));
                     }
                 }
+                Some(Told::Pools(_)) => {} // not of an object
                 Some(Told::Over(error)) if is_mendable(&error) => {
                     tokio::time::sleep(PAUSE).await;
                     return Ok(());

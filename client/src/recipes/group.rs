@@ -160,6 +160,7 @@ impl<D: Serialize + DeserializeOwned + Clone + Send + Sync + 'static> Group<D> {
                 ),
                 oldest_revision: 0,
                 object: None,
+                pool: None,
             }),
         }
     }

@@ -24,6 +24,7 @@ mod jeopardy;
 mod link;
 mod objects;
 mod pipeline;
+mod pools;
 mod pulse;
 mod state;
 mod watches;

@@ -1,7 +1,7 @@
 //! What locks and elections ask of a session's stream.
 
 use super::driver::{Command, Operation};
-use super::watches::{TOLD_MAX, Told, Watching};
+use super::watches::{Subject, TOLD_MAX, Told, Watching};
 use super::{Session, Shared};
 use crate::error::{Error, Result};
 use bytes::Bytes;
@@ -14,9 +14,9 @@ use tokio::sync::{mpsc, oneshot};
 const WATCH: u64 = 1 << 58;
 /// A server that has heard nothing of a request for so long says so, and it is repeated under the
 /// same sequence.
-const ATTEMPT_MS: u32 = 2_500;
+pub(super) const ATTEMPT_MS: u32 = 2_500;
 
-/// Watches of one or several objects, told together. Dropping it ends them.
+/// Watches of one or several objects, or of a pool, told together. Dropping it ends them.
 pub(crate) struct ObjectWatch {
     shared: Arc<Shared>,
     group: u64,
@@ -75,15 +75,25 @@ impl Session {
 
     /// Watches objects from a revision on.
     pub(crate) async fn watch_objects(&self, names: Vec<Bytes>, start: u64) -> Result<ObjectWatch> {
-        let count = names.len() as u64;
+        self.watch_subjects(names.into_iter().map(Subject::Object).collect(), start).await
+    }
+
+    /// Watches whatever it is, told together, from a revision on.
+    pub(super) async fn watch_subjects(&self, subjects: Vec<Subject>, start: u64) -> Result<ObjectWatch> {
+        let count = subjects.len() as u64;
         let first = WATCH | self.shared.next_watch.fetch_add(count, Ordering::Relaxed);
         let (told, receiver) = mpsc::channel(TOLD_MAX);
-        let begin = Command::Watch(Watching { first, names, start, told });
+        let begin = Command::Watch(Watching { first, subjects, start, told });
         self.shared.commands.send(begin).await.map_err(|_| self.gone())?;
         Ok(ObjectWatch { shared: self.shared.clone(), group: first, told: receiver })
     }
 
-    async fn submit_patiently(&self, op: Op, guards: Vec<v1::Guard>, exactly_once: bool) -> Result<Item> {
+    pub(super) async fn submit_patiently(
+        &self,
+        op: Op,
+        guards: Vec<v1::Guard>,
+        exactly_once: bool,
+    ) -> Result<Item> {
         let (reply, answer) = oneshot::channel();
         let command = Command::Op(Operation { op, guards, exactly_once, reply });
         self.shared.commands.send(command).await.map_err(|_| self.gone())?;
@@ -91,7 +101,7 @@ impl Session {
     }
 }
 
-fn mismatch() -> Error {
+pub(super) fn mismatch() -> Error {
     Error::Unknown { message: "the server answered with something else than was asked".into() }
 }
 

@@ -189,6 +189,7 @@ fn may_repeat(op: &v1::ClientOp) -> bool {
                     | Op::CheckToken(_)
                     | Op::GetOutcome(_)
                     | Op::ObjectQuery(_)
+                    | Op::PoolQuery(_)
                     | Op::Ping(_)
                     | Op::CloseSession(_)
             )

@@ -1,4 +1,4 @@
-//! The watches of locks and elections on a session's stream.
+//! The watches of locks, elections and pools on a session's stream.
 //!
 //! A watch goes on over reconnections from where it was. What is asked for together is told on one
 //! bounded channel. A consumer that lets it fill up is cut off: the channel ends, and it has to read
@@ -19,15 +19,26 @@ pub(super) const TOLD_MAX: usize = 256;
 pub(crate) enum Told {
     /// What happened to an object: whole revisions, in order.
     Events(Vec<v1::ObjectEvent>),
+    /// What happened to a pool: whole revisions, in order.
+    Pools(Vec<v1::PoolEvent>),
     /// The service ended the watch, and all that were asked for with it are over.
     Over(Error),
+}
+
+/// What a watch is of, by name.
+#[derive(Clone, Debug)]
+pub(super) enum Subject {
+    /// A lock or an election.
+    Object(Bytes),
+    /// A pool.
+    Pool(Bytes),
 }
 
 /// Watches that are asked for together.
 pub(super) struct Watching {
     /// The number of the first; the others follow it.
     pub(super) first: u64,
-    pub(super) names: Vec<Bytes>,
+    pub(super) subjects: Vec<Subject>,
     /// The first revision of interest.
     pub(super) start: u64,
     pub(super) told: mpsc::Sender<Told>,
@@ -50,12 +61,15 @@ struct Open {
 impl Watches {
     /// Begins watches, and returns what to send.
     pub(super) fn begin(&mut self, watching: Watching) -> Vec<v1::ClientOp> {
-        let Watching { first, names, start, told } = watching;
-        let numbered = (first..).zip(names);
+        let Watching { first, subjects, start, told } = watching;
+        let numbered = (first..).zip(subjects);
         numbered
-            .map(|(watch_id, object)| {
-                let create =
-                    v1::WatchCreate { watch_id, object, start_revision: start, ..Default::default() };
+            .map(|(watch_id, subject)| {
+                let mut create = v1::WatchCreate { watch_id, start_revision: start, ..Default::default() };
+                match subject {
+                    Subject::Object(name) => create.object = name,
+                    Subject::Pool(name) => create.pool = name,
+                }
                 self.open.insert(watch_id, Open { group: first, create: create.clone(), told: told.clone() });
                 op(watch_id, Op::Watch(create))
             })
@@ -88,7 +102,11 @@ impl Watches {
         let is_heard = match frame.kind {
             Some(Kind::Events(events)) => {
                 open.create.start_revision = events.through_revision + 1;
-                open.told.try_send(Told::Events(events.objects)).is_ok()
+                let told = match events.pools.is_empty() {
+                    true => Told::Events(events.objects),
+                    false => Told::Pools(events.pools),
+                };
+                open.told.try_send(told).is_ok()
             }
             Some(Kind::Progress(progress)) => {
                 let start = &mut open.create.start_revision;
@@ -128,8 +146,8 @@ mod tests {
 
     fn begun(watches: &mut Watches, first: u64, names: &[&'static str]) -> mpsc::Receiver<Told> {
         let (told, receiver) = mpsc::channel(2);
-        let names = names.iter().map(|name| Bytes::from(*name)).collect();
-        watches.begin(Watching { first, names, start: 5, told });
+        let subjects = names.iter().map(|name| Subject::Object(Bytes::from(*name))).collect();
+        watches.begin(Watching { first, subjects, start: 5, told });
         receiver
     }
 

@@ -65,7 +65,7 @@ impl Table {
             let Some((service, instance)) = registry::parse_key(&event.key) else { continue };
             let entry = match &event.kind {
                 EventKind::Put { value, .. } => entry(&event.key, value, event.revision),
-                EventKind::Delete | EventKind::Children | EventKind::Object(_) => None,
+                EventKind::Delete | EventKind::Children | EventKind::Object(_) | EventKind::Pool(_) => None,
             };
             self.set(service, instance, entry.map(|(_, entry)| entry), event.revision);
             if changed.last().is_none_or(|last| last != service) {

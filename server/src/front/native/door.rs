@@ -195,6 +195,8 @@ signed!(
     CheckTokenResponse,
     ObjectResponse,
     ObjectAnswer,
+    PoolResponse,
+    PoolAnswer,
     ListSessionsResponse,
     ListMembersResponse,
 );

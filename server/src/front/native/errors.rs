@@ -4,7 +4,7 @@
 //! The status codes are those that etcd's clients know where etcd has the case. The certainty is
 //! always set: a client decides by it, not by the code, whether it may repeat a request.
 
-use super::convert::object_reply;
+use super::convert::{object_reply, pool_reply};
 use super::door::Door;
 use crate::node::request::{Certainty, Refusal};
 use bytes::Bytes;
@@ -82,7 +82,8 @@ pub fn rejection(rejection: &Rejection) -> v1::Error {
         Rejection::Tree(_) => v1::ErrorCode::Tree,
         Rejection::Object(ObjectError::BadRequest { .. }) => v1::ErrorCode::InvalidArgument,
         Rejection::Pool(PoolError::BadRequest { .. }) => v1::ErrorCode::InvalidArgument,
-        Rejection::Object(_) | Rejection::Pool(_) => v1::ErrorCode::Object,
+        Rejection::Object(_) => v1::ErrorCode::Object,
+        Rejection::Pool(_) => v1::ErrorCode::Pool,
         Rejection::MemberNotFound { .. } => v1::ErrorCode::MemberNotFound,
         Rejection::MembershipRefused { .. } => v1::ErrorCode::MembershipRefused,
         Rejection::Auth(_) => v1::ErrorCode::PermissionDenied,
@@ -96,6 +97,10 @@ pub fn rejection(rejection: &Rejection) -> v1::Error {
         Rejection::Object(error) => Some(object_reply::refusal(error)),
         _ => None,
     };
+    let pool = match rejection {
+        Rejection::Pool(error) => Some(pool_reply::refusal(error)),
+        _ => None,
+    };
     v1::Error {
         code: code.into(),
         certainty: v1::Certainty::Rejected.into(),
@@ -103,6 +108,7 @@ pub fn rejection(rejection: &Rejection) -> v1::Error {
         oldest_revision,
         current_revision,
         object,
+        pool,
         ..v1::Error::default()
     }
 }
@@ -154,7 +160,7 @@ pub fn grpc_code(code: v1::ErrorCode) -> Code {
         E::KeyNotFound | E::SessionNotFound | E::MemberNotFound => Code::NotFound,
         E::KeyExists | E::SessionExists => Code::AlreadyExists,
         E::Compacted | E::FutureRevision => Code::OutOfRange,
-        E::BadValue | E::StaleSequence | E::Fenced | E::Tree | E::Object | E::MembershipRefused => {
+        E::BadValue | E::StaleSequence | E::Fenced | E::Tree | E::Object | E::Pool | E::MembershipRefused => {
             Code::FailedPrecondition
         }
         E::NoLeader | E::ShuttingDown | E::Unavailable => Code::Unavailable,

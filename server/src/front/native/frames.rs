@@ -1,6 +1,6 @@
 //! The sending half of a session stream: everything that is ready goes out in one frame.
 
-use super::convert::{object_reply, outcome, watch as convert};
+use super::convert::{object_reply, outcome, pool_reply, watch as convert};
 use super::door::Door;
 use super::errors;
 use super::outbox::{Item, Outbox};
@@ -122,6 +122,8 @@ fn answer(kind: Kind, response: Response) -> Result<Body, v1::Error> {
         Kind::GetOutcome => Body::GetOutcome(outcome::get_outcome(response)?),
         Kind::Object => Body::Object(object_reply::written(response)?),
         Kind::ObjectQuery => Body::ObjectAnswer(object_reply::answered(response)?),
+        Kind::Pool => Body::Pool(pool_reply::written(response)?),
+        Kind::PoolQuery => Body::PoolAnswer(pool_reply::answered(response)?),
         Kind::Close => Body::Done(outcome::done(response)?),
         Kind::KeepAlive | Kind::Watch => {
             return Err(errors::internal("keep-alives and watches are answered elsewhere"));

@@ -4,8 +4,9 @@
 //! answer is converted back. Nothing here knows how a cluster agrees.
 //!
 //! Modules in reading order: [`door`], [`convert`], [`errors`], the unary services [`kv`],
-//! [`session`], [`locks`], [`cluster`] and [`maintenance`]; then the streams: [`outbox`] (what waits to be
-//! sent), [`stream`] and [`frames`] (a session's two directions), [`watch`].
+//! [`session`], [`locks`], [`pools`], [`cluster`] and [`maintenance`]; then the streams: [`outbox`] (what waits to be
+//! sent), [`stream`] and [`frames`] (a session's two directions), [`watch`],
+//! [`routes`].
 
 #![allow(clippy::result_large_err, reason = "tonic's services return `Status`, which is large, by value")]
 
@@ -20,6 +21,8 @@ pub mod maintenance;
 pub mod ops;
 pub mod outbox;
 pub mod pages;
+pub mod pools;
+pub mod routes;
 pub mod session;
 pub mod snapshots;
 pub mod stream;
@@ -38,8 +41,10 @@ use locks::LockService;
 use maintenance::MaintenanceService;
 use oarlock_proto::v1::{
     cluster_server::ClusterServer, kv_server::KvServer, locks_server::LocksServer,
-    maintenance_server::MaintenanceServer, sessions_server::SessionsServer, watch_server::WatchServer,
+    maintenance_server::MaintenanceServer, pools_server::PoolsServer, sessions_server::SessionsServer,
+    watch_server::WatchServer,
 };
+use pools::PoolService;
 use session::SessionService;
 use std::sync::Arc;
 use tonic::service::Routes;
@@ -75,6 +80,9 @@ pub fn routes(door: Arc<Door>) -> Result<(Routes, HealthReporter), tonic_reflect
         )
         .add_service(
             LocksServer::new(LockService::new(door.clone())).max_decoding_message_size(limits.request_bytes),
+        )
+        .add_service(
+            PoolsServer::new(PoolService::new(door.clone())).max_decoding_message_size(limits.request_bytes),
         )
         .add_service(ClusterServer::new(ClusterService::new(door.clone())))
         .add_service(MaintenanceServer::new(MaintenanceService::new(door)));

@@ -1,6 +1,6 @@
 //! One operation of a session stream, checked and turned into what the node is asked.
 
-use super::convert::{Form, invalid, key, object, read, watch, write};
+use super::convert::{Form, invalid, key, object, pool, read, watch, write};
 use super::tags::{ID_END, Kind};
 use crate::node::request::{Request, WatchSpec, Write};
 use oarlock_proto::v1::{self, client_op::Op};
@@ -49,6 +49,8 @@ pub fn asked(op: v1::ClientOp, caller: Caller) -> Form<Asked> {
         Op::GetOutcome(request) => around.read(Kind::GetOutcome, read::outcome(request)?),
         Op::Object(request) => around.write(Kind::Object, object::op(request)?),
         Op::ObjectQuery(request) => around.read(Kind::ObjectQuery, object::query(request)?),
+        Op::Pool(request) => around.write(Kind::Pool, pool::op(request)?),
+        Op::PoolQuery(request) => around.read(Kind::PoolQuery, pool::query(request)?),
         Op::Watch(request) => {
             around.plain("watch")?;
             Ok(Asked::Watch(watch_id(request.watch_id)?, watch::spec(request)?))

@@ -189,7 +189,7 @@ impl<T> Queue<T> {
 
 /// Whether the answer to a request may be a page of several mebibytes.
 fn is_large(kind: Kind) -> bool {
-    matches!(kind, Kind::Span | Kind::ObjectQuery)
+    matches!(kind, Kind::Span | Kind::ObjectQuery | Kind::PoolQuery)
 }
 
 /// What an item costs beside its content.

@@ -225,6 +225,8 @@ fn is_answered(kind: Kind) -> bool {
         | Kind::GetOutcome
         | Kind::Object
         | Kind::ObjectQuery
+        | Kind::Pool
+        | Kind::PoolQuery
         | Kind::Close => true,
     }
 }

@@ -33,10 +33,14 @@ pub enum Kind {
     Object,
     /// A question about locks and elections.
     ObjectQuery,
+    /// A write of pools.
+    Pool,
+    /// A question about pools.
+    PoolQuery,
 }
 
 /// By number; the position of each is its number.
-const KINDS: [Kind; 12] = [
+const KINDS: [Kind; 14] = [
     Kind::Point,
     Kind::Span,
     Kind::Put,
@@ -49,6 +53,8 @@ const KINDS: [Kind; 12] = [
     Kind::Watch,
     Kind::Object,
     Kind::ObjectQuery,
+    Kind::Pool,
+    Kind::PoolQuery,
 ];
 
 /// The tag of a request. `id` is below [`ID_END`].

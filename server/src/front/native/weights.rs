@@ -4,6 +4,7 @@ use crate::node::request::{Response, Result};
 use oarlock_state::command::{Answer, KeyValue, OpResult, RangeReply, ReplyBody, TxnReply};
 use oarlock_state::object::ObjectReply;
 use oarlock_state::object::reply::PlaceInfo;
+use oarlock_state::pool::{PoolReply, ShardInfo};
 
 /// Header, tags and lengths of one answer or record.
 const OVERHEAD: usize = 48;
@@ -15,9 +16,11 @@ pub fn result(result: &Result) -> usize {
             Ok(Response::Answer { answer: Answer::Range(reply), .. }) => range(reply),
             Ok(Response::Answer { answer: Answer::Txn(reply), .. }) => txn(reply),
             Ok(Response::Answer { answer: Answer::Object(reply), .. }) => object(reply),
+            Ok(Response::Answer { answer: Answer::Pool(reply), .. }) => pool(reply),
             Ok(Response::Written(reply)) => match &reply.body {
                 ReplyBody::Txn(reply) => txn(reply),
                 ReplyBody::Object(reply) => object(reply),
+                ReplyBody::Pool(reply) => pool(reply),
                 _ => 0,
             },
             Ok(_) => 0,
@@ -42,6 +45,27 @@ fn op(result: &OpResult) -> usize {
         OpResult::Update { value } => value.len(),
         OpResult::PutSequential { key } => key.len(),
     }
+}
+
+fn pool(reply: &PoolReply) -> usize {
+    match reply {
+        PoolReply::Joined { owned } => owned.iter().map(|(shard, _)| OVERHEAD + shard.len()).sum(),
+        PoolReply::Listed { pools, .. } => pools.iter().map(|one| OVERHEAD + one.pool.len()).sum(),
+        PoolReply::State(state) => {
+            let member = |one: &oarlock_state::pool::MemberInfo| {
+                OVERHEAD + one.instance.len() + one.zone.len() + one.address.len() + one.metadata.len()
+            };
+            state.members.iter().map(member).sum::<usize>() + state.shards.iter().map(shard).sum::<usize>()
+        }
+        PoolReply::Shard(info) => shard(info),
+        PoolReply::Done | PoolReply::NextDue(_) => 0,
+    }
+}
+
+fn shard(info: &ShardInfo) -> usize {
+    let owner = info.primary.owner().map_or(0, |owner| owner.instance.len());
+    let copies: usize = info.secondaries.iter().map(|copy| OVERHEAD + copy.instance.len()).sum();
+    OVERHEAD + info.shard.len() + owner + copies
 }
 
 fn object(reply: &ObjectReply) -> usize {

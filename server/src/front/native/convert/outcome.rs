@@ -3,7 +3,7 @@
 //! The operation is known here and the answer's kind follows from it. Another kind would be a
 //! fault of the server; it is reported as `INTERNAL` and not guessed around.
 
-use super::{key, object_reply, range, txn};
+use super::{key, object_reply, pool_reply, range, txn};
 use crate::front::native::errors;
 use crate::node::request::Response;
 use oarlock_proto::v1;
@@ -121,9 +121,9 @@ pub fn outcome(outcome: Outcome) -> v1::Outcome {
                 ReplyBody::Object(reply) => {
                     object_reply::result(reply).map_or(Kind::Done(true), Kind::Object)
                 }
+                ReplyBody::Pool(reply) => pool_reply::result(reply).map_or(Kind::Done(true), Kind::Pool),
                 ReplyBody::Done
                 | ReplyBody::Tree(_)
-                | ReplyBody::Pool(_)
                 | ReplyBody::SessionOpened { .. }
                 | ReplyBody::Expired { .. }
                 | ReplyBody::Members(_) => Kind::Done(true),

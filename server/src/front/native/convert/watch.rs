@@ -1,6 +1,6 @@
 //! Watches and what they deliver.
 
-use super::{Form, invalid, key, object_reply};
+use super::{Form, invalid, key, object_reply, pool_event};
 use crate::node::request::{WatchFrame, WatchSpec};
 use oarlock_proto::v1;
 use oarlock_state::command::{KeyRange, KeyValue};
@@ -13,8 +13,11 @@ pub fn spec(request: v1::WatchCreate) -> Form<WatchSpec> {
     if request.no_put && request.no_delete {
         return Err(invalid("no_put and no_delete together leave nothing to watch"));
     }
-    if !request.object.is_empty() {
-        return object_spec(request);
+    match (request.object.is_empty(), request.pool.is_empty()) {
+        (true, true) => {}
+        (false, true) => return named_spec(Keyspace::Object, request.object.clone(), request),
+        (true, false) => return named_spec(Keyspace::Pool, request.pool.clone(), request),
+        (false, false) => return Err(invalid("a watch is of an object or of a pool; use two watches")),
     }
     Ok(WatchSpec {
         keyspace: Keyspace::Kv,
@@ -28,17 +31,17 @@ pub fn spec(request: v1::WatchCreate) -> Form<WatchSpec> {
     })
 }
 
-/// A watch of a lock or an election.
-fn object_spec(request: v1::WatchCreate) -> Form<WatchSpec> {
+/// A watch of a lock, an election or a pool.
+fn named_spec(keyspace: Keyspace, name: bytes::Bytes, request: v1::WatchCreate) -> Form<WatchSpec> {
     let v1::WatchCreate { range, want_previous, no_put, no_delete, resync, .. } = request;
     if range.is_some() || want_previous || no_put || no_delete || resync {
         return Err(invalid(
-            "a watch of an object has no range, previous records, kinds of change or resync; leave them out",
+            "a watch of an object or a pool has no range, previous records, kinds of change or resync; leave them out",
         ));
     }
     Ok(WatchSpec {
-        keyspace: Keyspace::Object,
-        range: KeyRange::Key(key::key(request.object)?),
+        keyspace,
+        range: KeyRange::Key(key::key(name)?),
         start: Revision(request.start_revision),
         want_previous: false,
         no_put: false,
@@ -84,6 +87,7 @@ fn events(events: Vec<Event>, previous: Vec<Option<KeyValue>>) -> Events {
         let before = previous.next().flatten();
         match std::mem::replace(&mut event.kind, EventKind::Delete) {
             EventKind::Object(what) => sent.objects.push(object_reply::event(event, what)),
+            EventKind::Pool(what) => sent.pools.push(pool_event::event(event, what)),
             kind => sent.events.extend(change(Event { kind, ..event }, before)),
         }
     }

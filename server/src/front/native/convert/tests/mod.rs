@@ -1,6 +1,7 @@
 //! Conversions, checked on many random values: what the node is asked is exactly what was sent.
 
 mod object;
+mod pools;
 mod random;
 mod reverse;
 
