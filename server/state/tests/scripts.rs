@@ -6,7 +6,7 @@
 //! [of shard pools](script::pools) there are:
 //!
 //! ```text
-//! open [ID] [timeout=MS] [principal=NAME]   close ID   touch ID…   expire ID@LAST_TOUCH…
+//! open [ID] [timeout=MS] [principal=NAME]   close ID   touch ID…   expire ID[@LAST_TOUCH]…
 //! compact REV        reclaim [BUDGET]       restart    check-digest INDEX [DIGEST]
 //! read OP            (outside of the log)   session ID   sessions [after=ID] [limit=N]
 //! history FROM..TO [budget=N]   previous REV.SUB   outcome ID/SEQ | outcome NAME   token KEY@REV
@@ -92,6 +92,13 @@ impl Story {
         self.deed(&verb, words)
     }
 
+    fn last_touch(&self, session: SessionId) -> Index {
+        match self.world.read(&Caller::Server, &Query::Session { session, want_attached: false }) {
+            Ok(Answer::Session(info)) => info.last_touch,
+            Ok(_) | Err(_) => Index(0),
+        }
+    }
+
     /// Gives a plan for the pool as it is its basis.
     fn based(&self, mut op: PoolOp) -> PoolOp {
         if let PoolOp::Assign { pool, basis, .. } = &mut op
@@ -132,8 +139,11 @@ impl Story {
             "expire" => {
                 let mut sessions = Vec::new();
                 while let Some(word) = words.next() {
-                    let (id, last_touch) = pair(text(&word)?, "@")?;
-                    sessions.push((SessionId(id.parse()?), Index(last_touch.parse()?)));
+                    let (id, last_touch) = text(&word)?.split_once('@').unwrap_or((text(&word)?, ""));
+                    let id = SessionId(id.parse()?);
+                    let seen =
+                        if last_touch.is_empty() { self.last_touch(id) } else { Index(last_touch.parse()?) };
+                    sessions.push((id, seen));
                 }
                 Command::ExpireSessions { sessions }
             }
@@ -414,7 +424,7 @@ fn guard(word: &str) -> Result<Guard, Fault> {
         Some(("lock", name)) => TokenScope::Lock(name.to_owned().into()),
         Some(("election", name)) => TokenScope::Election(name.to_owned().into()),
         Some(("shard", name)) => {
-            let (pool, shard) = pair(name, "/")?;
+            let (pool, shard) = name.rsplit_once('/').ok_or("a shard is POOL/SHARD")?;
             TokenScope::Shard { pool: pool.to_owned().into(), shard: shard.to_owned().into() }
         }
         Some(_) | None => TokenScope::Key(name.to_owned().into()),

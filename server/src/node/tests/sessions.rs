@@ -5,7 +5,8 @@ use crate::node::request::{Refusal, Request, Response};
 use bytes::Bytes;
 use oarlock_state::command::ReplyBody;
 use oarlock_state::object::{Acquire, Claim, Mode, ObjectKind, ObjectOp, ObjectReply, Part};
-use oarlock_state::{Command, Rejection, Reply, SessionId};
+use oarlock_state::pool::{Join, Policy, PoolOp, PoolReply, ShardSet, Step};
+use oarlock_state::{Command, Rejection, Reply, Revision, SessionId};
 
 const TIMEOUT_MS: u64 = 4_000;
 
@@ -169,4 +170,42 @@ fn a_lock_delay_ends_by_itself() {
     cluster.run_ms(2 * TIMEOUT_MS + 4 * TICK_MS);
     assert!(cluster.revision(2) > revision, "it was granted without anybody asking");
     assert!(acquire(&mut cluster, second));
+}
+
+fn in_pool(cluster: &mut Cluster, op: PoolOp) -> (Revision, PoolReply) {
+    let leader = cluster.leader().expect("somebody leads");
+    match cluster.write(leader, Command::Pool(op)) {
+        Some(Ok(Response::Written(Reply { revision, body: ReplyBody::Pool(reply), .. }))) => {
+            (revision, reply)
+        }
+        other => panic!("unexpected {other:?}"),
+    }
+}
+
+fn join(cluster: &mut Cluster, session: SessionId) -> (Revision, PoolReply) {
+    let instance = Bytes::from_static(b"a");
+    let (zone, address, metadata) = (String::new(), String::new(), Bytes::new());
+    let join = Join { instance, session, zone, capacity: 1, address, metadata };
+    in_pool(cluster, PoolOp::Join { pool: Bytes::from_static(b"p"), join })
+}
+
+/// Nobody writes: the leader itself has to give a shard back to the instance that came back.
+#[test]
+fn a_shard_is_withheld_until_its_delay_ends_by_itself() {
+    let mut cluster = Cluster::new(3);
+    let pool = Bytes::from_static(b"p");
+    let policy = Policy { lock_delay_ms: 2 * TIMEOUT_MS, ..Policy::default() };
+    let first = cluster.open_session(1, TIMEOUT_MS);
+    in_pool(&mut cluster, PoolOp::Create { pool: pool.clone(), shards: ShardSet::Slots(1), policy });
+    let (basis, _) = join(&mut cluster, first);
+    let steps = vec![Step::Grant { shard: Bytes::from_static(b"0"), to: Bytes::from_static(b"a") }];
+    in_pool(&mut cluster, PoolOp::Assign { pool, basis, steps });
+    cluster.run_ms(TIMEOUT_MS + 4 * TICK_MS);
+    assert!(!cluster.has_session(1, first), "it expired");
+    let second = cluster.open_session(1, 100 * TIMEOUT_MS);
+    assert_eq!(join(&mut cluster, second).1, PoolReply::Joined { owned: Vec::new() });
+    cluster.elect(2);
+    cluster.run_ms(2 * TIMEOUT_MS + 4 * TICK_MS);
+    let PoolReply::Joined { owned } = join(&mut cluster, second).1 else { panic!("it takes part") };
+    assert!(matches!(owned.as_slice(), [(_, epoch)] if *epoch > basis), "{owned:?}");
 }

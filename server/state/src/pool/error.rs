@@ -228,7 +228,7 @@ pub enum StepFault {
     #[error("somebody owns it; move it instead")]
     Owned = 0,
     /// A move of what nobody has.
-    #[error("nobody owns it; grant it instead")]
+    #[error("nobody owns it; it can be granted, and neither moved nor taken away")]
     Unowned = 1,
     /// Its owner's session expired a short time ago.
     #[error("it is withheld, as its last owner may not know yet that it lost it; wait, or force it")]
