@@ -173,7 +173,7 @@ pub enum PoolOp {
         /// Take shards away from their owners.
         force: bool,
     },
-    /// Add shards to a pool of named ones. Those that exist are passed over.
+    /// Add shards to a pool of named ones. Those that exist are passed over; one that was to go stays.
     AddShards {
         /// The pool.
         pool: Bytes,
@@ -204,7 +204,8 @@ pub enum PoolOp {
         /// Its session.
         session: SessionId,
     },
-    /// An instance is warm: for the move of a primary to it, or as a secondary.
+    /// An instance is warm: for the move of a primary to it, or as a secondary. What it is not asked for
+    /// any more is passed over.
     Ready {
         /// The pool.
         pool: Bytes,
@@ -235,7 +236,8 @@ pub enum PoolOp {
         instance: Bytes,
         /// Its session.
         session: SessionId,
-        /// Shards that it owns, and their load; zero takes the weight again.
+        /// Shards that it owns, and their load; zero takes the weight again. Others are passed over, and
+        /// so is a load that differs by less than a tenth from the one before.
         loads: Vec<(Bytes, u32)>,
     },
     /// Say what a member may be given.
@@ -263,7 +265,8 @@ pub enum PoolOp {
         /// Shards and weights, at least 1.
         weights: Vec<(Bytes, u32)>,
     },
-    /// No planned moves and no reassignments until then, or until another pause of zero.
+    /// No planned moves and no reassignments until then, or until another pause of zero: what is
+    /// withheld stays withheld for whoever had it. What nobody has a claim to is granted all the same.
     Pause {
         /// The pool.
         pool: Bytes,
@@ -272,7 +275,8 @@ pub enum PoolOp {
         /// Why, for people.
         reason: String,
     },
-    /// An operator's order: begin a planned move, whatever balance says. Counts against no budget.
+    /// An operator's order: begin a planned move, whatever balance says. Counts against no budget, and
+    /// is obeyed in a pause. One that moves elsewhere is redirected; one that nobody has is granted.
     Move {
         /// The pool.
         pool: Bytes,

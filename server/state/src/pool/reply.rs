@@ -44,7 +44,7 @@ pub struct PoolSummary {
     pub owned: u64,
     /// Planned moves under way.
     pub moving: u64,
-    /// Revision that last changed the pool.
+    /// Revision that last changed anything of it but loads, weights and pins.
     pub changed: Revision,
 }
 
@@ -59,7 +59,7 @@ pub struct PoolState {
     pub policy: Policy,
     /// Revision that created it.
     pub created: Revision,
-    /// Revision that last changed anything of it.
+    /// Revision that last changed anything of it but loads, weights and pins.
     pub changed: Revision,
     /// The state's stamp, in milliseconds since 1970: the time that deadlines are compared with.
     pub stamp_ms: u64,
@@ -67,7 +67,8 @@ pub struct PoolState {
     pub paused_until_ms: u64,
     /// Why it is paused.
     pub pause_reason: String,
-    /// Planned moves that may still be begun within this minute.
+    /// Planned moves that may still be begun within this minute: a window that began with the first of
+    /// them.
     pub moves_left: u32,
     /// In order of name.
     pub members: Vec<MemberInfo>,
@@ -94,7 +95,8 @@ pub struct MemberInfo {
     pub state: MemberState,
     /// Revision in which it joined.
     pub joined: Revision,
-    /// While it is away: until when its shards wait for it, in milliseconds since 1970. Zero otherwise.
+    /// While it is away: until when its shards wait for it, in milliseconds since 1970; `u64::MAX` for
+    /// as long as nobody forces them. Zero otherwise.
     pub away_until_ms: u64,
 }
 
@@ -160,13 +162,15 @@ pub enum Primary {
         /// When this phase is overdue, in milliseconds since 1970.
         deadline_ms: u64,
     },
-    /// Its owner's session expired. Nobody else is granted it yet.
+    /// Its owner's session expired. Nobody else is granted it yet. Its former owner may be, once the
+    /// lock-delay is over, if it comes back.
     Withheld {
         /// Who had it.
         instance: Bytes,
         /// The epoch that is over.
         epoch: Revision,
-        /// Until then, in milliseconds since 1970; zero for as long as nobody forces it.
+        /// Until then at the latest, in milliseconds since 1970, or until a pause is over; zero for as
+        /// long as nobody forces it.
         until_ms: u64,
     },
 }
