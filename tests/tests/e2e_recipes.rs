@@ -528,7 +528,10 @@ async fn every_item_is_completed_once() {
             })
         })
         .collect();
-    let puts = (0..ITEMS).map(|number| queue.put(format!("{number:03}")));
+    let puts = (0..ITEMS).map(|number| {
+        let queue = queue.clone();
+        async move { queue.put(format!("{number:03}")).await }
+    });
     let putting = tokio::spawn(futures::future::try_join_all(puts.collect::<Vec<_>>()));
     depose(&mut cluster).await;
     let ids = soon("puts", putting).await.expect("no panic").expect("put");
