@@ -287,23 +287,41 @@ async fn elections_are_observed_handed_over_and_survive_a_killed_leader() {
     assert!(is_fenced(&client, token).await);
 }
 
+/// Holds a lock, stands still past the session's timeout with all that belongs to it, and wakes up.
+fn hold_and_pause(endpoints: Vec<String>, held: &std::sync::mpsc::Sender<()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let client = Client::connect(endpoints).await.expect("a member answers");
+        let session = session(&client, Duration::from_secs(3)).await;
+        let lock = session.mutex("a").lock_delay(Duration::from_millis(500));
+        let hold = lock.acquire().await.expect("free");
+        let (lost, token) = (hold.lost(), hold.token().expect("held"));
+        held.send(()).expect("the test waits");
+        std::thread::sleep(Duration::from_secs(6));
+        assert!(matches!(hold.token(), Err(Error::NotHeld { .. })), "its clock says so at once");
+        assert!(is_fenced(&client, token).await);
+        let cause = soon("the loss", lost).await.cause;
+        assert!(matches!(cause, LossCause::Expired | LossCause::Unconfirmed), "{cause}");
+        assert!(soon("the session's end", session.lost()).await.is_some());
+    });
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_paused_holder_wakes_up_fenced() {
+async fn a_holder_that_stood_still_wakes_up_fenced() {
     let cluster = Cluster::start(1, &[]).await;
     let client = client(&cluster).await;
-    let (owner, waiter) = (session(&client, Duration::from_secs(2)).await, session(&client, PATIENCE).await);
-    let hold = owner.mutex("a").lock_delay(Duration::from_millis(500)).acquire().await.expect("free");
-    let (lost, token) = (hold.lost(), hold.guard());
+    let (held, paused) = std::sync::mpsc::channel();
+    let endpoints = cluster.endpoints();
+    let holder = std::thread::spawn(move || hold_and_pause(endpoints, &held));
+    tokio::task::block_in_place(|| paused.recv()).expect("it holds");
+    let waiter = session(&client, PATIENCE).await;
     let waiting = waiter.mutex("a").enqueue().await.expect("it waits");
-    // An operator ends the session: for the holder it is the same as to wake up after its timeout.
-    client.close_session(owner.id()).await.expect("ended");
+    assert_eq!(client.locks().why("a").await.expect("readable").edges.len(), 1);
     let next = soon("the grant", waiting.granted()).await.expect("next");
-    assert_eq!(soon("the loss", lost).await.cause, LossCause::Expired);
-    assert!(is_fenced(&client, token).await);
-    assert!(matches!(hold.token(), Err(Error::NotHeld { .. })));
     client.put("/guarded", "mine").guard(next.guard()).await.expect("current");
-    let graph = client.locks().why("a").await.expect("readable");
-    assert!(graph.edges.is_empty(), "nobody waits");
+    tokio::task::block_in_place(|| holder.join()).expect("what the holder saw was right");
+    assert_eq!(client.get("/guarded").await.expect("readable").expect("written").value, "mine");
+    assert!(client.check_token(&next.token().expect("held")).await.expect("answered"));
     assert_eq!(client.locks().of_session(waiter.id()).await.expect("it lives").len(), 1);
     assert_eq!(client.locks().list("a").await.expect("readable").len(), 1);
 }
