@@ -4,6 +4,7 @@ use crate::auth::Gate;
 use crate::config::{Config, Url};
 use crate::front::discovery::api::Api;
 use crate::front::discovery::cache::{Cache, Source};
+use crate::front::discovery::dns::{Desk, Sockets, Zone};
 use crate::front::listener::PortOptions;
 use crate::front::native::door::{Door, Limits};
 use crate::front::saved::{Snapshot, SnapshotSource};
@@ -17,7 +18,7 @@ use axum::Router;
 use oarlock_state::Revision;
 use slog::{Logger, info, warn};
 use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -84,20 +85,21 @@ impl Member {
     pub async fn start(config: &Config, logger: &Logger) -> Result<Self, StartError> {
         let urls: &[Url] = &config.addresses.listen_client;
         let (listeners, _) = listen(urls, "--listen-client-urls").await?;
+        let dns = listen_for_dns(config).await?;
         let node = Node::start(config, logger).await?;
         for name in &config.without_effect {
             warn!(logger, "setting has no effect here"; "setting" => name);
         }
         let client_addresses = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
         let member = Self { node, client_addresses };
-        member.open_doors(listeners, config, logger)?;
+        member.open_doors((listeners, dns), config, logger)?;
         info!(logger, "serving clients"; "at" => format!("{:?}", member.client_addresses));
         Ok(member)
     }
 
     fn open_doors(
         &self,
-        listeners: Vec<TcpListener>,
+        (listeners, dns): (Vec<TcpListener>, Vec<Sockets>),
         config: &Config,
         logger: &Logger,
     ) -> Result<(), StartError> {
@@ -125,7 +127,7 @@ impl Member {
         let gateway = etcd::gateway::routes(&grpc, config.bounds.request_bytes).map_err(|error| {
             StartError::System { what: "the schemas do not read", source: io::Error::other(error) }
         })?;
-        let services = self.services(gate, logger);
+        let services = self.services(gate, dns, config, logger);
         let exposition = Exposition::new(
             self.node.metrics(),
             handle.clone(),
@@ -156,17 +158,27 @@ impl Member {
         Ok(())
     }
 
-    /// What is answered about services over HTTP.
-    fn services(&self, gate: Arc<Gate>, logger: &Logger) -> Router {
-        let handle = self.node.handle();
+    /// Service discovery: begins to answer DNS, and returns what is answered over HTTP.
+    fn services(&self, gate: Arc<Gate>, dns: Vec<Sockets>, config: &Config, logger: &Logger) -> Router {
+        let (handle, tasks) = (self.node.handle(), self.node.tasks());
         let counts = self.node.metrics().discovery.clone();
         let source = Source {
             handle: handle.clone(),
-            tasks: self.node.tasks().clone(),
+            tasks: tasks.clone(),
             counts: counts.clone(),
             logger: logger.clone(),
         };
         let cache = Cache::new(source);
+        if !dns.is_empty() {
+            info!(logger, "answering DNS"; "at" => format!("{:?}", addresses(&dns)), "domain" => %config.dns.domain);
+            let listening: Vec<IpAddr> = addresses(&dns).iter().map(SocketAddr::ip).collect();
+            let advertised: Vec<IpAddr> =
+                config.addresses.advertise_client.iter().filter_map(Url::ip).collect();
+            let servers = config.dns.servers(&listening, &advertised);
+            let zone = Zone::new(config.dns.clone(), servers);
+            let desk = Desk::new(zone, cache.clone(), handle.clone(), config.dns.anonymous, counts.clone());
+            dns.into_iter().for_each(|sockets| sockets.serve(&desk, tasks, logger));
+        }
         Api::new(handle.clone(), gate, cache, counts).routes()
     }
 
@@ -176,6 +188,20 @@ impl Member {
         self.node.close().await;
         ending
     }
+}
+
+fn addresses(dns: &[Sockets]) -> Vec<SocketAddr> {
+    dns.iter().filter_map(Sockets::address).collect()
+}
+
+async fn listen_for_dns(config: &Config) -> Result<Vec<Sockets>, StartError> {
+    let mut all = Vec::new();
+    for authority in &config.dns.listen {
+        let bound = Sockets::bind(authority).await;
+        let refused = |source| StartError::Listen { url: authority.clone(), setting: "--dns-listen", source };
+        all.extend(bound.map_err(refused)?);
+    }
+    Ok(all)
 }
 
 async fn report_health(reporter: HealthReporter, handle: crate::node::handle::Handle) {

@@ -1,11 +1,13 @@
-//! The service registry over plain HTTP, against real processes: what a program in any
-//! language does with nothing but an HTTP client.
+//! The service registry over plain HTTP and over DNS, against real processes: what a program in any
+//! language does with nothing but an HTTP client and a resolver.
 
+use hickory_proto::op::{Message, Query, ResponseCode};
+use hickory_proto::rr::{Name, RecordType};
 use oarlock_tests::cluster::{Cluster, Node};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UdpSocket};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -360,9 +362,158 @@ fn left_again(cluster: &Cluster) -> &Node {
     &cluster.nodes[2]
 }
 
+/// Asks a DNS server, over UDP and then, if the answer was cut, over TCP. With it whether it was.
+async fn dig(port: u16, name: &str, kind: RecordType) -> (Message, bool) {
+    let mut message = Message::query();
+    message.add_query(Query::query(Name::from_ascii(name).expect("a name"), kind));
+    let packet = message.to_vec().expect("encoded");
+    let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
+    socket.connect(("127.0.0.1", port)).await.expect("it is bound");
+    socket.send(&packet).await.expect("sent");
+    let mut buffer = [0; 4096];
+    let length = tokio::time::timeout(PATIENCE, socket.recv(&mut buffer)).await;
+    let length = length.expect("a reply in time").expect("received");
+    assert!(length <= 512);
+    let reply = Message::from_vec(&buffer[..length]).expect("a message");
+    assert_eq!(reply.metadata.id, message.metadata.id);
+    if !reply.metadata.truncation {
+        return (reply, false);
+    }
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.expect("it listens");
+    let length = u16::try_from(packet.len()).expect("short");
+    stream.write_all(&[&length.to_be_bytes()[..], &packet].concat()).await.expect("sent");
+    let mut whole = vec![0; usize::from(stream.read_u16().await.expect("a length"))];
+    stream.read_exact(&mut whole).await.expect("a reply");
+    (Message::from_vec(&whole).expect("a message"), true)
+}
+
+/// The data of the answers as text, in order of the text.
+async fn data(port: u16, name: &str, kind: RecordType) -> Vec<String> {
+    let (message, _) = dig(port, name, kind).await;
+    let mut all: Vec<String> = message.answers.iter().map(|record| record.data.to_string()).collect();
+    all.sort();
+    all
+}
+
+/// Asks until the answer is this.
+async fn until_dns(port: u16, name: &str, kind: RecordType, expected: &[&str]) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let found = data(port, name, kind).await;
+        if found == expected {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{name}: {found:?} instead of {expected:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Nodes that answer DNS, each at a port of its own.
+async fn with_dns(count: usize, flags: &[&str]) -> (Cluster, Vec<u16>) {
+    let mut cluster = Cluster::prepare(count, flags);
+    let free = |_| {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("loopback has a free port");
+        let port = socket.local_addr().expect("a bound socket has an address").port();
+        (socket, port)
+    };
+    let (sockets, ports): (Vec<_>, Vec<_>) = (0..count).map(free).unzip();
+    drop(sockets);
+    for (node, port) in cluster.nodes.iter_mut().zip(&ports) {
+        node.options.flags.extend(["--dns-listen".to_owned(), format!("127.0.0.1:{port}")]);
+        node.start();
+    }
+    cluster.wait_ready(PATIENCE).await;
+    (cluster, ports)
+}
+
+#[tokio::test]
+async fn services_are_found_over_dns() {
+    let (cluster, ports) = with_dns(1, &["--dns-ttl", "7s", "--dns-zone", "z1"]).await;
+    let (node, port) = (&cluster.nodes[0], ports[0]);
+    let body = json!({ "address": "10.0.0.1", "port": 80, "zone": "z1", "metadata": { "k": "v" } });
+    let a = put(node, "/web/a", body).await.is(201);
+    put(node, "/web/b", json!({ "address": "fd00::2", "port": 81, "zone": "z2" })).await.is(201);
+    put(node, "/web/c", json!({ "address": "10.0.0.3", "port": 82, "zone": "z2" })).await.is(201);
+    let service = "web.service.oarlock.";
+    until_dns(port, "z2.zone.web.service.oarlock.", RecordType::A, &["10.0.0.3"]).await;
+    assert_eq!(data(port, service, RecordType::A).await, ["10.0.0.1"], "its own zone alone");
+    assert_eq!(data(port, service, RecordType::AAAA).await, ["fd00::2"], "for want of anybody nearer");
+    assert_eq!(data(port, service, RecordType::TXT).await, ["k=v"]);
+    let targets = [
+        "0 100 80 a.web.instance.oarlock.",
+        "1 100 81 b.web.instance.oarlock.",
+        "1 100 82 c.web.instance.oarlock.",
+    ];
+    assert_eq!(data(port, "_web._tcp.oarlock.", RecordType::SRV).await, targets);
+    assert_eq!(data(port, "b.web.instance.oarlock.", RecordType::AAAA).await, ["fd00::2"]);
+    let (found, _) = dig(port, service, RecordType::A).await;
+    assert!(found.answers.iter().all(|record| record.ttl == 7) && found.metadata.authoritative);
+
+    // What fails its check is not given; what nobody registered does not exist.
+    let bad = json!({ "health": "critical" }).to_string();
+    send(node, "PUT", "/web/a/alive", &proof(&a), &bad).await.is(200);
+    until_dns(port, service, RecordType::A, &["10.0.0.3"]).await;
+    assert_eq!(data(port, "a.web.instance.oarlock.", RecordType::A).await, ["10.0.0.1"]);
+    for (name, code) in [
+        ("db.service.oarlock.", ResponseCode::NXDomain),
+        ("service.oarlock.", ResponseCode::NoError),
+        ("example.com.", ResponseCode::Refused),
+    ] {
+        let (reply, _) = dig(port, name, RecordType::A).await;
+        assert_eq!((reply.metadata.response_code, reply.answers.len()), (code, 0), "{name}");
+    }
+    let metrics = node.http_get("/metrics").await.expect("metrics");
+    assert!(metrics.contains("oarlock_dns_queries_total{type=\"a\",result=\"nxdomain\"} 1"), "{metrics}");
+    assert!(metrics.contains("oarlock_service_instances 3"), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_large_answer_comes_over_tcp_and_garbage_harms_nobody() {
+    let (cluster, ports) = with_dns(1, &[]).await;
+    let (node, port) = (&cluster.nodes[0], ports[0]);
+    for number in 0..40 {
+        let body = json!({ "address": format!("10.0.0.{number}"), "port": 80 });
+        put(node, &format!("/web/instance-{number}"), body).await.is(201);
+    }
+    until(node, "/web", |answer| names(answer).len() == 40).await;
+    let (first, by_tcp) = dig(port, "_web._tcp.oarlock.", RecordType::SRV).await;
+    assert!(by_tcp && first.answers.len() == 32, "as many as --dns-max-answers says");
+    // Each answer is in another order.
+    let (second, _) = dig(port, "_web._tcp.oarlock.", RecordType::SRV).await;
+    assert_ne!(first.answers, second.answers);
+
+    let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
+    for length in 0..200 {
+        let garbage: Vec<u8> = (0..length).map(|_| rand::random()).collect();
+        socket.send_to(&garbage, ("127.0.0.1", port)).await.expect("sent");
+    }
+    let mut silent = TcpStream::connect(("127.0.0.1", port)).await.expect("it listens");
+    silent.write_all(&[0xff, 0xff, 1, 2, 3]).await.expect("sent");
+    assert_eq!(silent.read(&mut [0; 16]).await.unwrap_or(0), 0, "what is too long ends the connection");
+    assert_eq!(data(port, "instance-7.web.instance.oarlock.", RecordType::A).await, ["10.0.0.7"]);
+    assert!(node.is_ready().await);
+}
+
+#[tokio::test]
+async fn dns_goes_on_while_the_cluster_does_not() {
+    let (mut cluster, ports) = with_dns(3, &[]).await;
+    let body = json!({ "address": "10.0.0.1", "port": 80, "ttl": 1 });
+    put(&cluster.nodes[0], "/web/a", body).await.is(201);
+    until_dns(ports[2], "web.service.oarlock.", RecordType::A, &["10.0.0.1"]).await;
+    cluster.nodes[0].kill();
+    cluster.nodes[1].pause();
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(4) {
+        assert_eq!(data(ports[2], "web.service.oarlock.", RecordType::A).await, ["10.0.0.1"]);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    cluster.nodes[1].resume();
+    until_dns(ports[2], "web.service.oarlock.", RecordType::A, &[]).await;
+}
+
 #[tokio::test]
 async fn with_authentication_everybody_sees_what_they_may() {
-    let cluster = Cluster::start(1, &["--bcrypt-cost", "4"]).await;
+    let (cluster, ports) = with_dns(1, &["--bcrypt-cost", "4"]).await;
     let node = &cluster.nodes[0];
     for service in ["web", "db"] {
         put(node, &format!("/{service}/a"), json!({ "address": "10.0.0.1", "ttl": "60s" })).await.is(201);
@@ -381,8 +532,12 @@ async fn with_authentication_everybody_sees_what_they_may() {
     // From /oarlock/services/web/ to before /oarlock/services/web0.
     let range = json!({ "permType": "READWRITE", "key": "L29hcmxvY2svc2VydmljZXMvd2ViLw==", "range_end": "L29hcmxvY2svc2VydmljZXMvd2ViMA==" });
     post("role/grant", json!({ "name": "app", "perm": range }), None).await;
+    until_dns(ports[0], "web.service.oarlock.", RecordType::A, &["10.0.0.1"]).await;
     post("enable", json!({}), None).await;
 
+    // DNS has no token.
+    let (reply, _) = dig(ports[0], "web.service.oarlock.", RecordType::A).await;
+    assert_eq!(reply.metadata.response_code, ResponseCode::Refused);
     get(node, "/web").await.refused(401, "unauthenticated");
     let token = post("authenticate", json!({ "name": "app", "password": "p" }), None).await;
     let head = [format!("authorization: Bearer {}", token["token"].as_str().expect("a token"))];

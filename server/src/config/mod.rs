@@ -6,6 +6,7 @@
 mod auth;
 mod cluster;
 mod compaction;
+mod dns;
 mod emulation;
 mod settings;
 mod tuning;
@@ -14,6 +15,7 @@ mod url;
 pub use self::auth::{Authentication, JwtOptions, TokenKind};
 pub use self::cluster::{Founders, Start, founders};
 pub use self::compaction::Compaction;
+pub use self::dns::Dns;
 pub use self::emulation::{Emulation, EtcdVersion};
 pub use self::settings::Settings;
 pub use self::tuning::{Arrangement, Bounds, LogFormat, Logging, Timing};
@@ -107,6 +109,8 @@ pub struct Config {
     pub authentication: Authentication,
     /// What etcd's clients see.
     pub emulation: Emulation,
+    /// How services are found over DNS.
+    pub dns: Dns,
     /// Threads.
     pub arrangement: Arrangement,
     /// Log lines.
@@ -149,6 +153,7 @@ impl Config {
             compaction: Compaction::from_settings(&settings)?,
             authentication: Authentication::from_settings(&settings)?,
             emulation: Emulation::from_settings(&settings)?,
+            dns: Dns::from_settings(&settings)?,
             arrangement: Arrangement::from_settings(&settings)?,
             logging: Logging::from_settings(&settings)?,
             without_effect: settings.without_effect(),

@@ -97,6 +97,20 @@ settings! {
     auth_token_ttl: u64, "OARLOCK_AUTH_TOKEN_TTL", "SECONDS";
     /// How much work hashing a password is, from 4 to 31; each step doubles it [default: 10]
     bcrypt_cost: u32, "OARLOCK_BCRYPT_COST", "COST";
+    /// Where to answer DNS for services, on UDP and TCP [default: nowhere]
+    dns_listen: String, "OARLOCK_DNS_LISTEN", "HOST:PORT,...";
+    /// The domain that DNS answers for [default: oarlock.]
+    dns_domain: String, "OARLOCK_DNS_DOMAIN", "DOMAIN";
+    /// How long answers of DNS may be kept [default: 5s]
+    dns_ttl: String, "OARLOCK_DNS_TTL", "TIME";
+    /// Instances of this zone come first in answers of DNS [default: no zone]
+    dns_zone: String, "OARLOCK_DNS_ZONE", "ZONE";
+    /// Records in one answer of DNS, at most [default: 32]
+    dns_max_answers: u32, "OARLOCK_DNS_MAX_ANSWERS", "COUNT";
+    /// When less than so many of a hundred instances are usable, DNS gives all; 0 for never [default: 0]
+    dns_panic_threshold: u32, "OARLOCK_DNS_PANIC_THRESHOLD", "PERCENT";
+    /// Answer DNS, whose clients show no token, although authentication is on [default: false]
+    dns_anonymous: bool, "OARLOCK_DNS_ANONYMOUS", "true|false";
     /// Taken for etcd's sake and without effect: there is one logger
     logger: String, "OARLOCK_LOGGER", "NAME";
     /// Taken for etcd's sake and without effect: lines go to standard error

@@ -2,7 +2,7 @@
 
 use super::ConfigError;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// `http://host:port`. The host is a name or an address.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,6 +56,11 @@ impl Url {
     /// The port.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The host, if it is an address.
+    pub fn ip(&self) -> Option<IpAddr> {
+        self.host.trim_start_matches('[').trim_end_matches(']').parse().ok()
     }
 
     /// Looks the host up.

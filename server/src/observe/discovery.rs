@@ -49,10 +49,17 @@ struct CallLabels {
     status: u64,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct QueryLabels {
+    r#type: &'static str,
+    result: &'static str,
+}
+
 /// What service discovery counts.
 #[derive(Clone, Debug, Default)]
 pub struct DiscoveryCounts {
     calls: Family<CallLabels, Counter>,
+    queries: Family<QueryLabels, Counter>,
     /// Services with instances that this member knows.
     pub services: Gauge<u64, AtomicU64>,
     /// Instances that this member knows.
@@ -65,9 +72,15 @@ impl DiscoveryCounts {
         self.calls.get_or_create(&CallLabels { call: call.word(), status: status.into() }).inc();
     }
 
+    /// Counts a query of DNS, by its type and what it comes to.
+    pub fn query(&self, r#type: &'static str, result: &'static str) {
+        self.queries.get_or_create(&QueryLabels { r#type, result }).inc();
+    }
+
     pub(super) fn register(&self, registry: &mut Registry) {
         let counts = self.clone();
         registry.register("services_requests", "Requests of the HTTP API of services", counts.calls);
+        registry.register("dns_queries", "Queries of DNS", counts.queries);
         registry.register("services", "Services that this member knows", counts.services);
         registry.register(
             "service_instances",
