@@ -137,7 +137,8 @@ async fn call(channel: Channel, counts: Arc<Mutex<Counts>>) {
         let mut answer = health.check(HealthCheckRequest::default()).await;
         let is_repeated = answer.is_err();
         if is_repeated {
-            // It was on its way to a server that died; to ask again does no harm.
+            // It was on its way to a server that died, which is known a moment later.
+            tokio::time::sleep(Duration::from_millis(50)).await;
             answer = health.check(HealthCheckRequest::default()).await;
         }
         {

@@ -377,6 +377,8 @@ async fn call_on(
     while !*stop.borrow() {
         let mut answer = health.check(HealthCheckRequest::default()).await;
         if answer.is_err() {
+            // It was on its way to a server that died, which is known a moment later.
+            tokio::time::sleep(Duration::from_millis(50)).await;
             answer = health.check(HealthCheckRequest::default()).await;
         }
         match answer {

@@ -16,7 +16,7 @@
 //! usable instance has a **lifeline** here: an idle TCP connection, whose end is known within
 //! milliseconds of the process's death, long before its session expires. An instance is offered to
 //! tonic while its lifeline holds. What was in flight to a process that dies fails, as with any
-//! balancer; calls that may be repeated should be, once.
+//! balancer; calls that may be repeated should be, once and a moment later.
 //!
 //! The channel uses what the resolver selects: health, tags, zone with spill-over. It spreads calls
 //! evenly; of weights it heeds only 0. While no instance is usable, calls wait until one is, or for
