@@ -152,7 +152,7 @@ async fn the_leader_plans_pools_whoever_it_is() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut members = start(dir.path()).await;
     let mut pool = Pool { handles: members.iter().map(|member| member.node.handle().clone()).collect() };
-    let policy = Policy { moves_max: 3, ..Policy::default() };
+    let policy = Policy { moves_max: 3, tolerance_percent: 0, ..Policy::default() };
     pool.act(PoolOp::Create { pool: name(), shards: ShardSet::Slots(SHARDS), policy }).await;
     pool.join(1).await;
     pool.serve_until(&[(1, 24)], true).await;

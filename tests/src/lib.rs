@@ -9,11 +9,13 @@
 //! | [`cluster`] | clusters of real processes on loopback |
 //! | [`pools`] | fleets that take part in shard pools |
 //! | [`history`], [`watched`] | what clients and watchers saw |
+//! | [`shards`] | who had which shard of a pool, and what must be true of that |
 
 pub mod checks;
 pub mod cluster;
 pub mod history;
 pub mod model;
 pub mod pools;
+pub mod shards;
 pub mod sim;
 pub mod watched;
