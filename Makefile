@@ -9,7 +9,7 @@ export CARGO_TARGET_DIR ?= $(HOME)/.cache/oarlock/target
 BIN := $(CARGO_TARGET_DIR)/release
 CARGO_FLAGS := --release --locked
 
-.PHONY: help setup build cluster stop test quick conformance fmt lint doc sim soak bench compare clean
+.PHONY: help setup build cluster stop test quick conformance fmt lint doc sim soak bench compare locks clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -59,6 +59,9 @@ bench: build ## first figures against a fresh three-node cluster
 
 compare: build ## etcd and Oarlock through etcd's API in one run
 	@./bench/compare_etcd.sh $(BIN)
+
+locks: build ## locks of Oarlock, etcd and ZooKeeper in one run
+	@./bench/compare_locks.sh $(BIN)
 
 clean: ## remove what the build made (RocksDB will be compiled again)
 	cargo clean

@@ -2,12 +2,24 @@
 
 use crate::failure::Failure;
 use oarlock_client::{Error, Session};
-use std::process::Stdio;
+use std::future::Future;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 use tokio::process::{Child, Command};
+use tokio::signal::unix::{SignalKind, signal};
 
-/// Time between SIGTERM and SIGKILL for a command whose hold was lost.
+/// Time between SIGTERM and SIGKILL for a command that has to end.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// How a command ended. It is gone in any case.
+pub enum Ended {
+    /// By itself, with this exit code.
+    Done(u8),
+    /// Because somebody interrupted, with this exit code.
+    Interrupted(u8),
+    /// Because what it stood on was lost, for this reason.
+    Lost(String),
+}
 
 /// Starts a command with these variables in its environment.
 pub fn spawn(command: &[String], environment: &[(&str, String)], stdin: Stdio) -> Result<Child, Failure> {
@@ -23,23 +35,55 @@ pub fn spawn(command: &[String], environment: &[(&str, String)], stdin: Stdio) -
         .map_err(|error| Failure::local("run", program.as_ref(), error))
 }
 
-/// Waits for the command and returns its exit code; stops it when `what` can no longer be relied on.
-pub async fn accompany(session: &Session, what: &str, mut child: Child) -> Result<u8, Failure> {
-    let cause = tokio::select! {
-        status = child.wait() => {
-            let status = status.map_err(|error| Failure::Local(format!("cannot wait for the command: {error}")))?;
-            return Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1));
-        }
-        cause = session.lost() => cause,
-        () = invalid(session) => Some("it was not confirmed in time".into()),
-    };
-    eprintln!("{what} is lost; stopping the command");
-    terminate(&child);
-    if tokio::time::timeout(GRACE, child.wait()).await.is_err() {
-        // It had its time; whatever it still writes is caught by its token.
-        let _ = child.kill().await;
+/// Runs a command until it ends, somebody interrupts, or `lost` completes. Without a command, waits for
+/// one of the others.
+///
+/// # Errors
+/// The command cannot be run.
+pub async fn run(
+    command: &[String],
+    environment: &[(&str, String)],
+    lost: impl Future<Output = String>,
+) -> Result<Ended, Failure> {
+    if command.is_empty() {
+        return Ok(tokio::select! {
+            cause = lost => Ended::Lost(cause),
+            () = interrupted() => Ended::Interrupted(0),
+        });
     }
-    Err(lost(session, cause))
+    beside(spawn(command, environment, Stdio::inherit())?, lost).await
+}
+
+async fn beside(mut child: Child, lost: impl Future<Output = String>) -> Result<Ended, Failure> {
+    tokio::select! {
+        status = child.wait() => Ok(Ended::Done(code(status)?)),
+        // The terminal tells the command too; whoever sends a signal to this process alone means both.
+        () = interrupted() => {
+            terminate(&child);
+            Ok(Ended::Interrupted(code(patience(&mut child).await)?))
+        }
+        cause = lost => {
+            eprintln!("lost: {cause}; stopping the command");
+            terminate(&child);
+            // It has its time; whatever it still writes is caught by its token.
+            let _ = patience(&mut child).await;
+            Ok(Ended::Lost(cause))
+        }
+    }
+}
+
+/// Waits for the command and returns its exit code; stops it when the session can no longer be relied on.
+pub async fn accompany(session: &Session, child: Child) -> Result<u8, Failure> {
+    let unreliable = async {
+        tokio::select! {
+            cause = session.lost() => cause.unwrap_or_else(|| "the session was closed".into()),
+            () = invalid(session) => "the session was not confirmed in time".into(),
+        }
+    };
+    match beside(child, unreliable).await? {
+        Ended::Done(code) | Ended::Interrupted(code) => Ok(code),
+        Ended::Lost(cause) => Err(lost(session, Some(cause))),
+    }
 }
 
 /// Why the command had to be stopped.
@@ -56,6 +100,34 @@ async fn invalid(session: &Session) {
             return;
         }
         tokio::time::sleep(left).await;
+    }
+}
+
+fn code(status: std::io::Result<ExitStatus>) -> Result<u8, Failure> {
+    let status = status.map_err(|error| Failure::Local(format!("cannot wait for the command: {error}")))?;
+    Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
+}
+
+/// Waits for a command that was asked to end, and kills it when it takes too long.
+async fn patience(child: &mut Child) -> std::io::Result<ExitStatus> {
+    match tokio::time::timeout(GRACE, child.wait()).await {
+        Ok(status) => status,
+        Err(_late) => {
+            child.kill().await?;
+            child.wait().await
+        }
+    }
+}
+
+/// SIGINT or SIGTERM.
+pub async fn interrupted() {
+    let Ok(mut terminated) = signal(SignalKind::terminate()) else {
+        let _ = tokio::signal::ctrl_c().await;
+        return;
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminated.recv() => {}
     }
 }
 

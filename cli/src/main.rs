@@ -34,8 +34,8 @@ fn main() -> ExitCode {
 
 async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     let Arguments { common, verb } = arguments;
-    use commands::{agent, barrier, cluster, dev, ephemeral, kv, pool, queue, service, session, snapshot};
-    use commands::{status, txn, watch};
+    use commands::{agent, barrier, cluster, dev, elect, ephemeral, kv, lock, pool, queue, service};
+    use commands::{session, snapshot, status, txn, watch};
     match verb {
         Verb::Put(put) => kv::put(&common, put).await,
         Verb::Get(get) => kv::get(&common, get).await,
@@ -47,6 +47,9 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Verb::Watch(watch) => watch::run(&common, watch).await,
         Verb::Session(verb) => session::run(&common, verb).await,
         Verb::Ephemeral(ephemeral) => ephemeral::run(&common, ephemeral).await,
+        Verb::Lock(lock) => lock::run(&common, lock).await,
+        Verb::Semaphore(semaphore) => lock::semaphore(&common, semaphore).await,
+        Verb::Elect(verb) => elect::run(&common, verb).await,
         Verb::Pool(verb) => pool::run(&common, verb).await,
         Verb::Service(verb) => service::run(&common, verb).await,
         Verb::Agent(agent) => agent::run(&common, agent).await,

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod kv;
+mod lock;
 mod pool;
 mod recipes;
 mod service;
@@ -9,6 +10,7 @@ mod session;
 
 pub use cluster::{CompactArgs, DevArgs, MemberVerb, MoveLeaderArgs, SnapshotVerb, StatusArgs};
 pub use kv::{AddArgs, CasArgs, DeleteArgs, GetArgs, LsArgs, PutArgs, TxnArgs, WatchArgs};
+pub use lock::{ElectVerb, HoldArgs, LockArgs, LockRunArgs, LockVerb, SemaphoreArgs};
 pub use pool::{PlanArgs, PoolJoinArgs, PoolVerb};
 pub use recipes::{BarrierVerb, EnterArgs, QueueVerb, RunArgs};
 pub use service::{AgentArgs, RegisterArgs, ResolveArgs, ServiceVerb};
@@ -105,6 +107,13 @@ pub enum Verb {
     Session(SessionVerb),
     /// Keep a key while a command runs.
     Ephemeral(EphemeralArgs),
+    /// Hold a lock while a command runs: `oarlock lock NAME -- COMMAND`. Or look at locks.
+    Lock(LockArgs),
+    /// Hold part of a semaphore while a command runs.
+    Semaphore(SemaphoreArgs),
+    /// Lead while a command runs, or see who leads.
+    #[command(subcommand)]
+    Elect(ElectVerb),
     /// Make, look at and change shard pools, and take part in one.
     #[command(subcommand)]
     Pool(PoolVerb),

@@ -10,6 +10,7 @@ mod etcd;
 mod figures;
 mod hold;
 mod load;
+mod locks;
 mod report;
 mod stream;
 mod unary;
@@ -39,6 +40,8 @@ pub enum Work {
     Sessions(HoldArgs),
     /// Open many watches on one prefix, then write under it.
     Watchers(HoldArgs),
+    /// Acquire and release locks, alone or in contention.
+    Locks(locks::LocksArgs),
     /// Puts and gets over both forms and several numbers of clients, as one Markdown table.
     Figures(figures::FiguresArgs),
 }
@@ -154,6 +157,9 @@ pub enum BenchError {
         /// Why not.
         source: tonic::transport::Error,
     },
+    /// The cluster, through the client library.
+    #[error("{0}")]
+    Client(#[from] oarlock_client::Error),
     /// A server refused what the measurement needs.
     #[error("server refused: {0}")]
     Refused(#[from] Box<tonic::Status>),
@@ -192,6 +198,7 @@ pub async fn run(args: &BenchArgs, endpoints: &[String], json: bool) -> Result<(
         Work::Fill(load) => load::run(load::Kind::Fill, load, endpoints).await?,
         Work::Sessions(hold) => hold::sessions(hold, endpoints).await?,
         Work::Watchers(hold) => hold::watchers(hold, endpoints).await?,
+        Work::Locks(locks) => locks::run(locks, endpoints).await?,
         Work::Figures(figures) => return figures::run(figures, endpoints, json).await,
     };
     report.print(json);

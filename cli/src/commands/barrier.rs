@@ -45,7 +45,7 @@ async fn raise(common: &Common, key: String, reason: String, ttl: Duration, comm
     let outcome = if barrier.raise_for(&session, reason).await? {
         let environment = [("OARLOCK_SESSION", session.id().to_string()), ("OARLOCK_KEY", key.clone())];
         match child::spawn(&command, &environment, Stdio::inherit()) {
-            Ok(child) => child::accompany(&session, "the barrier", child).await,
+            Ok(child) => child::accompany(&session, child).await,
             Err(failure) => Err(failure),
         }
     } else {
@@ -139,7 +139,7 @@ async fn stay(common: &Common, session: &Session, inside: Inside, args: &EnterAr
         let environment =
             [("OARLOCK_SESSION", session.id().to_string()), ("OARLOCK_GENERATION", generation.to_string())];
         let child = child::spawn(&args.command, &environment, Stdio::inherit())?;
-        child::accompany(session, "the place inside the barrier", child).await?
+        child::accompany(session, child).await?
     };
     inside.leave().await?;
     tell(common, "left", session, generation);

@@ -23,7 +23,7 @@ pub async fn run(common: &Common, args: EphemeralArgs) -> Result<ExitCode, Failu
                 ("OARLOCK_TOKEN", token.revision.to_string()),
             ];
             match child::spawn(&args.command, &environment, Stdio::inherit()) {
-                Ok(child) => child::accompany(&session, "the key", child).await.map(ExitCode::from),
+                Ok(child) => child::accompany(&session, child).await.map(ExitCode::from),
                 Err(failure) => Err(failure),
             }
         }

@@ -120,7 +120,7 @@ async fn work_one(common: &Common, session: &Session, claim: Claim, args: &RunAr
             let _ = input.write_all(&payload).await;
         }
     });
-    let code = child::accompany(session, "the item", child).await?;
+    let code = child::accompany(session, child).await?;
     feeding.abort();
     let (id, attempt) = (claim.id().to_owned(), claim.attempt());
     let became = if code == 0 {

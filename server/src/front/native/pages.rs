@@ -12,7 +12,7 @@ use futures::stream::{self, Stream, StreamExt};
 use oarlock_proto::v1;
 use oarlock_state::Query;
 use oarlock_state::Revision;
-use oarlock_state::command::{KeyRange, RangeQuery};
+use oarlock_state::command::RangeQuery;
 use std::pin::Pin;
 use std::sync::Arc;
 use tonic::Status;

@@ -8,7 +8,7 @@ use super::plan::Plan;
 use crate::front::etcd::door::{Caller, Door};
 use crate::front::etcd::errors;
 use crate::node::request::{Consistency, Request, Response};
-use oarlock_state::command::{Answer, KeyRange, KeyValue, RangeQuery, RangeReply};
+use oarlock_state::command::{Answer, KeyValue, RangeQuery, RangeReply};
 use oarlock_state::{Query, Revision};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use tonic::Status;
