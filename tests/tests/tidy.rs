@@ -163,6 +163,18 @@ const LAYERS: [(&str, &[&str]); 8] = [
     ("server/src/front/discovery/", &["front::etcd", "front::native"]),
 ];
 
+/// Whether a line holds these words, and not as the end of a longer one: `draft::` is not `raft::`.
+fn holds(line: &str, words: &str) -> bool {
+    let is_whole = |(at, _): (usize, &str)| !line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
+    line.match_indices(words).any(is_whole)
+}
+
+#[test]
+fn words_are_found_whole() {
+    assert!(holds("use raft::Config;", "raft::") && holds("a(raft::x)", "raft::"));
+    assert!(!holds("use crate::draft::Draft;", "raft::"));
+}
+
 #[test]
 fn layers_know_only_what_lies_below() {
     let mut found = Vec::new();
@@ -171,7 +183,7 @@ fn layers_know_only_what_lies_below() {
         for source in all.iter().filter(|source| source.path.starts_with(part) && !source.is_test()) {
             for (number, line) in code(source.production()) {
                 let names =
-                    |word: &&&str| line.contains(**word) && (line.starts_with("use ") || line.contains("::"));
+                    |word: &&&str| holds(line, word) && (line.starts_with("use ") || line.contains("::"));
                 if let Some(word) = words.iter().find(names) {
                     found.push(format!("{}:{number}: {word}: {line}", source.path));
                 }
