@@ -72,7 +72,6 @@ fn sometimes(stats: &Stats) {
         "lock: stale writer fenced",
         "lock: told of the grant",
         "lock: up- or downgraded",
-        "lock: went on after a freeze",
         "membership: member added",
         "membership: removed member stopped",
         "message: forwarded writes",
