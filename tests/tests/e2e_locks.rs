@@ -277,7 +277,8 @@ async fn elections_are_observed_handed_over_and_survive_a_killed_leader() {
     let busy = two.election("e").campaign("try").try_lead().await.expect("answered");
     assert_eq!(&busy.expect_err("somebody leads").holders[0].metadata[..], b"over");
     assert_eq!(client.election("e").candidates().await.expect("readable").len(), 2);
-    drop(second);
+    // Dropped it would withdraw too, but a moment later, and lead until then.
+    assert!(second.stand_again().withdraw().await.expect("it stands again").is_none());
     over.resign().await.expect("it leads");
     let first = soon("the lead", again.elected()).await.expect("it stood again");
     assert_eq!(value(&mut observed).await.as_deref(), Some("one, ready"));
