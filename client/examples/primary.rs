@@ -8,7 +8,7 @@
 //! ```
 
 use futures::StreamExt;
-use oarlock_client::{Client, Error, Leadership, Observed, Result, Session};
+use oarlock_client::{Client, Error, Leadership, Observed, Result, Session, op};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -56,7 +56,7 @@ async fn lead(name: &str, session: &Session, leadership: &Leadership) -> Result<
                 return Ok(());
             }
             // Once however often it is sent, and refused by the log if another leads by then.
-            worked = session.add(WORK, 1).guard(leadership.guard()) => {
+            worked = session.txn().then(op::add(WORK, 1)).guard(leadership.guard()).into_future() => {
                 worked?;
                 println!("{name} worked");
             }

@@ -246,7 +246,8 @@ fn what_is_no_question_for_this_zone_is_refused() {
         edns.set_version(1);
         message.set_edns(edns);
     };
-    assert_eq!(code(&version), ResponseCode::BADVERS);
+    // The number has two names: in an answer without a signature it speaks of the version.
+    assert_eq!(u16::from(code(&version)), u16::from(ResponseCode::BADVERS));
 }
 
 #[test]
