@@ -15,8 +15,8 @@ fn example(cluster: &Cluster, name: &str) -> Command {
     command
 }
 
-fn succeeds(cluster: &Cluster, name: &str) -> String {
-    let output = example(cluster, name).output().expect("it is built");
+fn succeeds(cluster: &Cluster, name: &str, arguments: &[&str]) -> String {
+    let output = example(cluster, name).args(arguments).output().expect("it is built");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{name}: {text}{}", String::from_utf8_lossy(&output.stderr));
     text
@@ -26,8 +26,22 @@ fn succeeds(cluster: &Cluster, name: &str) -> String {
 async fn a_standby_takes_over() {
     let _turn = turn().await;
     let cluster = Cluster::start(3, &[]).await;
-    let told = succeeds(&cluster, "primary");
+    let told = succeeds(&cluster, "primary", &[]);
     assert!(told.contains("took over after"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fleet_works_on_every_shard_by_one_worker_at_a_time() {
+    let _turn = turn().await;
+    let cluster = Cluster::start(3, &[]).await;
+    succeeds(&cluster, "fleet", &["10"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_balanced_channel_loses_no_call() {
+    let _turn = turn().await;
+    let cluster = Cluster::start(3, &[]).await;
+    succeeds(&cluster, "balanced", &[]);
 }
 
 /// One writer of the ledger.

@@ -44,6 +44,9 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::metadata::MetadataMap;
 
+/// How long a read may take. Longer than an election; shorter than callers of HTTP have patience.
+const READ_MS: u32 = 3_000;
+
 /// Below this path.
 const ROOT: &str = "/v1/services";
 /// Requests that wait for changes, and streams, at once.
@@ -93,7 +96,7 @@ impl Api {
     }
 
     async fn read(&self, caller: &Caller, query: Query, consistency: Consistency) -> Result<Told, Refused> {
-        self.ask(caller, Request::Read { query, consistency, timeout_ms: 0 }).await
+        self.ask(caller, Request::Read { query, consistency, timeout_ms: READ_MS }).await
     }
 
     /// Whether the caller may read these keys, as this member knows it.

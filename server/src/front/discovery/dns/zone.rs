@@ -158,8 +158,10 @@ impl Zone {
         let zone = zone.or(self.options.zone.as_deref());
         let found = self.candidates(instances, zone, chance);
         let all = match asked.query_type() {
-            RecordType::A | RecordType::AAAA => {
-                records::addresses(&nearest(&found, zone), asked.query_type())
+            kind @ (RecordType::A | RecordType::AAAA) => {
+                // Whoever speaks one family only is better served from afar than not at all.
+                let reached: Vec<_> = found.into_iter().filter(|entry| records::is_of(entry, kind)).collect();
+                records::addresses(&nearest(&reached, zone), kind)
             }
             RecordType::TXT => records::texts(&found),
             RecordType::SRV => return Some(self.targets(asked, service, &found, zone)),
