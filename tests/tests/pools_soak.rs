@@ -193,11 +193,15 @@ async fn follow(endpoint: String, next: &mut u64, shared: &Shared) -> Result<(),
     let requests = futures::stream::iter([create]).chain(futures::stream::pending());
     let mut frames = client.watch(requests).await?.into_inner();
     while let Some(response) = frames.message().await? {
-        let frame = response.frame.ok_or_else(|| tonic::Status::internal(format!("{:?}", response.refused)))?;
+        let frame =
+            response.frame.ok_or_else(|| tonic::Status::internal(format!("{:?}", response.refused)))?;
         match frame.kind {
             Some(watch_frame::Kind::Events(events)) => {
                 let at_us = shared.now_us();
-                shared.history().events.extend(events.pools.into_iter().filter_map(|event| noted(event, at_us)));
+                shared
+                    .history()
+                    .events
+                    .extend(events.pools.into_iter().filter_map(|event| noted(event, at_us)));
                 *next = events.through_revision + 1;
             }
             Some(watch_frame::Kind::Cancelled(why)) => panic!("the observer's watch ended: {why:?}"),
@@ -220,7 +224,9 @@ fn noted(event: v1::PoolEvent, at_us: u64) -> Option<Event> {
             let what = match lost.loss() {
                 pool_event::Loss::Moved => What::Moved,
                 pool_event::Loss::Expired => What::Expired,
-                pool_event::Loss::Released | pool_event::Loss::Closed | pool_event::Loss::Forced => What::GivenUp,
+                pool_event::Loss::Released | pool_event::Loss::Closed | pool_event::Loss::Forced => {
+                    What::GivenUp
+                }
             };
             note(&lost.shard, &lost.instance, lost.epoch, what)
         }
@@ -307,7 +313,9 @@ impl Soak {
             assert!(
                 begun.elapsed() < PATIENCE,
                 "no rest within {PATIENCE:?}: {} shards of {} members are owned, by {} of them, quiet for {quiet_us} us",
-                owners.len(), alive.len(), busy.len()
+                owners.len(),
+                alive.len(),
+                busy.len()
             );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
