@@ -77,7 +77,7 @@ bench() { # server, contenders, locks: rate, acquire p50 and p99, hand-over p50 
     echo "$(figure per_second <<<"$line") $(figure acquire_p50_us <<<"$line") $(figure acquire_p99_us <<<"$line")" \
       "$(figure handover_p50_us <<<"$line") $(figure handover_p99_us <<<"$line")" \
       "$(awk -v ticks=$(($(cpu "${zookeepers[@]}") - before)) -v rate="$(figure per_second <<<"$line")" \
-        -v seconds=$((seconds + 2)) 'BEGIN { printf "%.0f", rate > 0 ? ticks * 10000 / (rate * seconds) : 0 }')"
+        -v seconds=$((seconds + 2)) 'BEGIN { printf "%.0f", (rate > 0 ? ticks * 10000 / (rate * seconds) : 0) }')"
     return
   fi
   local kind=${1%-etcd} api=native
