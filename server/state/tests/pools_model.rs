@@ -18,8 +18,8 @@ use model::{Fate, Model};
 use oarlock_state::command::{Answer, Guard, OpenSession, Outcome, ReplyBody, TokenScope};
 use oarlock_state::pool::placement::plan;
 use oarlock_state::pool::{
-    Join, MemberState, Policy, PoolOp, PoolQuery, PoolReply, PoolState, Primary, ShardSet, ShardToken,
-    Spread, Step,
+    Join, MemberState, Policy, PoolOp, PoolQuery, PoolReply, PoolState, Primary, ShardInfo, ShardSet,
+    ShardToken, Spread, Step,
 };
 use oarlock_state::{
     Applied, Caller, Command, Index, Machine, Query, Rejection, Revision, SessionId, limits,
@@ -443,8 +443,49 @@ impl Story {
     }
 }
 
+/// Whatever an instance had ends in one revision, and comes back in one.
+#[test]
+fn a_session_with_thousands_of_shards_ends_in_one_revision() {
+    const SHARDS: u32 = 2_048;
+    let policy = Policy { reassign_delay_ms: 1_000, ..Policy::default() };
+    let (pool, instance) = (Bytes::from("p"), Bytes::from("a"));
+    let mut story = Story::new(Policy::default());
+    let join = |session| {
+        let (session, zone, metadata) = (SessionId(session), String::new(), Bytes::new());
+        let join =
+            Join { instance: instance.clone(), session, zone, capacity: 1, address: String::new(), metadata };
+        Command::Pool(PoolOp::Join { pool: pool.clone(), join })
+    };
+    let apply = |story: &mut Story, command| {
+        let before = story.world.replica.machine.revision();
+        let (outcome, after) = story.apply(command);
+        assert_eq!(after, before.next());
+        outcome.expect("accepted")
+    };
+    apply(&mut story, Command::Pool(PoolOp::Delete { pool: pool.clone(), force: false }));
+    let shards = ShardSet::Slots(SHARDS);
+    apply(&mut story, Command::Pool(PoolOp::Create { pool: pool.clone(), shards, policy }));
+    apply(&mut story, join(1));
+    let numbers: Vec<u32> = (0..SHARDS).collect();
+    for chunk in numbers.chunks(limits::POOL_STEPS_MAX) {
+        let grant = |number: &u32| Step::Grant { shard: number.to_string().into(), to: instance.clone() };
+        let basis = story.state(&pool).expect("it exists").changed;
+        let steps = chunk.iter().map(grant).collect();
+        apply(&mut story, Command::Pool(PoolOp::Assign { pool: pool.clone(), basis, steps }));
+    }
+    let sessions = vec![(SessionId(1), story.last_touch(SessionId(1)))];
+    apply(&mut story, Command::ExpireSessions { sessions });
+    let withheld = |info: &ShardInfo| matches!(info.primary, Primary::Withheld { .. });
+    assert!(story.state(&pool).expect("it exists").shards.iter().all(withheld));
+    let body = apply(&mut story, join(2)).body;
+    let ReplyBody::Pool(PoolReply::Joined { owned }) = body else { panic!("{body:?}") };
+    assert_eq!(owned.len(), SHARDS as usize);
+    let state = timeless(story.state(&pool).expect("it exists"));
+    assert_eq!(Some(&state), story.watcher.pools.get(&pool));
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
 
     #[test]
     fn the_machine_the_model_and_a_watcher_agree(
