@@ -10,6 +10,7 @@ need() { # command-or-test, package
 need "command -v c++" g++
 need "command -v make" make
 need "command -v protoc" protobuf-compiler # the raft crate's schemas are compiled with it
+need "ls /usr/include/google/protobuf/descriptor.proto" libprotobuf-dev # schemas that the crate etcd-client of the tests imports
 # RocksDB's bindings. libclang-cpp.so is another library, and often there without this one.
 need "ls /usr/lib/llvm-*/lib/libclang.so* || ls /usr/lib/*/libclang-[0-9]*.so*" libclang-dev
 need "command -v curl" curl
