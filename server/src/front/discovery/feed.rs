@@ -20,6 +20,8 @@ use tokio::time::MissedTickBehavior;
 
 /// How often a quorum is asked whether the cache is up to date.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
+/// How long a read may take. Longer than an election; shorter than the patience of HTTP's callers.
+pub const READ_MS: u32 = 3_000;
 /// Milliseconds for such a question.
 const PROBE_MS: u32 = 2_000;
 /// Pause before everything is read again.
@@ -158,7 +160,7 @@ pub async fn records(
     // Later pages are of a fixed revision, which this member has.
     let mut consistency = consistency;
     loop {
-        let read = Request::Read { query: Query::Range(query.clone()), consistency, timeout_ms: 0 };
+        let read = Request::Read { query: Query::Range(query.clone()), consistency, timeout_ms: READ_MS };
         let (page, revision) = match handle.call_as(caller, read).await? {
             Response::Answer { answer: Answer::Range(page), revision, .. } => (page, revision),
             _ => return Err(Refusal::Invalid { what: "the node gave another read's answer".into() }),

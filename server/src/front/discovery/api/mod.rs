@@ -27,6 +27,7 @@ mod shown;
 mod stream;
 
 use super::cache::Cache;
+use super::feed;
 use crate::auth::{Gate, InvalidToken};
 use crate::node::handle::Handle;
 use crate::node::request::{Consistency, Request, Response as Told};
@@ -43,9 +44,6 @@ use serde::Serialize;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::metadata::MetadataMap;
-
-/// How long a read may take. Longer than an election; shorter than callers of HTTP have patience.
-const READ_MS: u32 = 3_000;
 
 /// Below this path.
 const ROOT: &str = "/v1/services";
@@ -96,7 +94,7 @@ impl Api {
     }
 
     async fn read(&self, caller: &Caller, query: Query, consistency: Consistency) -> Result<Told, Refused> {
-        self.ask(caller, Request::Read { query, consistency, timeout_ms: READ_MS }).await
+        self.ask(caller, Request::Read { query, consistency, timeout_ms: feed::READ_MS }).await
     }
 
     /// Whether the caller may read these keys, as this member knows it.
