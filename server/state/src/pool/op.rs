@@ -47,8 +47,8 @@ pub struct Policy {
     pub moves_max: u32,
     /// Planned moves begun within one minute. Grants of unowned shards do not count.
     pub moves_per_minute: u32,
-    /// How far, in percent of the fair share, a member's load may be above it before shards are moved
-    /// for balance alone.
+    /// How far, in percent of the fair share, a member's load may be above or below it before shards
+    /// are moved for balance alone.
     pub tolerance_percent: u32,
     /// An expired owner's shards stay withheld until it comes back or an operator forces them.
     pub sticky: bool,
