@@ -5,6 +5,11 @@
 //! an earlier one is a repetition and ignored; at a later one it says what it expects, and the
 //! sender sends again from there. What the leader took in its term it proposes in that term or
 //! never, so [`writes`](super::writes) can tell what was lost.
+//!
+//! A write can be in two forwards of one term: a snapshot hides whether the first was taken, and a
+//! write with a name is then forwarded again. Once applied by the one, both are forgotten here,
+//! while the leader may wait for the other still. It is sent empty then: its place must be taken,
+//! or the leader would refuse all that follow until the term ends.
 
 use oarlock_proto::internal::peer as pb;
 use oarlock_state::NodeId;
@@ -17,6 +22,8 @@ pub(super) struct Sender {
     term: u64,
     sent: VecDeque<Sent>,
     last_sequence: u64,
+    /// When forgotten forwards were last sent empty.
+    filled_us: u64,
 }
 
 /// One forward: which counts it held.
@@ -52,14 +59,25 @@ impl Sender {
         if term != self.term {
             return Vec::new();
         }
+        let mut resent = self.forgotten(sequence, since_us, now_us);
         let again = |sent: &&mut Sent| sent.sequence >= sequence && sent.sent_us < since_us;
-        let resent = self.sent.iter_mut().filter(again);
+        resent.extend(self.sent.iter_mut().filter(again).map(|sent| {
+            sent.sent_us = now_us;
+            *sent
+        }));
         resent
-            .map(|sent| {
-                sent.sent_us = now_us;
-                *sent
-            })
-            .collect()
+    }
+
+    /// The forwards from `sequence` on whose writes were all applied by way of others: they hold
+    /// nothing any more.
+    fn forgotten(&mut self, sequence: u64, since_us: u64, now_us: u64) -> Vec<Sent> {
+        let kept_from = self.sent.front().map_or(self.last_sequence + 1, |sent| sent.sequence);
+        if sequence >= kept_from || self.filled_us >= since_us {
+            return Vec::new();
+        }
+        self.filled_us = now_us;
+        let empty = |sequence| Sent { sequence, first: 0, last: 0, sent_us: now_us };
+        (sequence..kept_from).map(empty).collect()
     }
 
     /// The oldest, if nothing was heard of it since `since_us`: to be sent again, as a question.
@@ -156,5 +174,22 @@ mod tests {
         assert!(sender.expected(5, 2, 150, 210).is_empty(), "they are on their way");
         assert_eq!(sender.overdue(5, 500, 600).map(|sent| sent.first), Some(20));
         assert!(sender.overdue(6, 500, 600).is_none(), "another term");
+    }
+
+    #[test]
+    fn a_forward_that_was_applied_by_another_is_sent_empty() {
+        let mut sender = Sender::default();
+        sender.send(5, 10, 19, 100);
+        // A snapshot came: the same writes go out again, and are applied by the first forward.
+        sender.send(5, 10, 19, 190);
+        sender.applied(19);
+        sender.send(5, 20, 29, 200);
+        let again: Vec<_> =
+            sender.expected(5, 2, 250, 300).iter().map(|sent| (sent.sequence, sent.last)).collect();
+        assert_eq!(again, [(2, 0), (3, 29)]);
+        assert!(sender.expected(5, 2, 250, 310).is_empty(), "they are on their way");
+        sender.applied(29);
+        let again: Vec<_> = sender.expected(5, 3, 350, 400).iter().map(|sent| sent.sequence).collect();
+        assert_eq!(again, [3], "with nothing kept too");
     }
 }
