@@ -23,8 +23,8 @@
 //!   until its session expired is refused. What the work itself writes can go
 //!   [into that transaction](Claim::complete_with), and then happens exactly once.
 //! * No lost wake-up: a waiting worker watches from the revision at which it found nothing.
-//! * Lower priorities first, then first in first out, but for workers in parallel: each takes one of
-//!   the first few free items, so that they do not all meet at the first.
+//! * Lower priorities first, then first in first out. Of workers in parallel, one that another was
+//!   faster than takes one of the next few, so that they do not all meet at the same item again.
 //!
 //! # Failure model
 //! The work of an item may begin more than once, after a worker's death: make its effects part of

@@ -16,7 +16,8 @@ use std::time::Duration;
 
 /// Keys that are looked at in one request.
 const LOOK: u64 = 128;
-/// Free items among which a worker chooses, so that workers do not all meet at the first.
+/// Free items among which a worker chooses after another was faster at the first, so that they do
+/// not all meet at the second.
 const CHOICE: usize = 8;
 /// Pause after a failure that may pass.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -182,11 +183,14 @@ impl Worker {
         Ok(())
     }
 
-    /// Claims one of the free items; `None` if others were faster each time.
+    /// Claims the first free item, or one of the next if others were faster; `None` if they were
+    /// each time.
     async fn claim_one(&self, look: Look) -> Result<Option<Claim>> {
         let mut free = look.free;
+        let mut choice = 1;
         while !free.is_empty() {
-            let chosen = free.remove(rand::random_range(0..free.len().min(CHOICE)));
+            let chosen = free.remove(rand::random_range(0..free.len().min(choice)));
+            choice = CHOICE;
             let Some(id) = self.queue.place.rest(ITEMS, &chosen.key).map(str::to_owned) else { continue };
             if let Some(claim) = self.take(&chosen, id).await? {
                 return Ok(Some(claim));
