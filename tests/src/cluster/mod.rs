@@ -6,6 +6,7 @@
 
 mod client;
 mod command;
+mod ports;
 mod process;
 mod watching;
 mod writer;
@@ -17,7 +18,7 @@ pub use watching::{Watching, told};
 pub use writer::{Writer, detail, put, read};
 
 use oarlock_proto::v1::{self, cluster_client::ClusterClient, maintenance_client::MaintenanceClient};
-use std::net::TcpListener;
+use ports::free_ports;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, MutexGuard};
@@ -217,12 +218,4 @@ impl Drop for Cluster {
             eprintln!("data and logs of the failed cluster are kept in {}", kept.display());
         }
     }
-}
-
-/// Ports that are free now. They are bound at once, so that they differ from one another.
-fn free_ports(count: usize) -> Vec<u16> {
-    let listeners: Vec<TcpListener> =
-        (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("loopback has a free port")).collect();
-    let port = |listener: &TcpListener| listener.local_addr().map(|address| address.port());
-    listeners.iter().map(|listener| port(listener).expect("a bound socket has an address")).collect()
 }
