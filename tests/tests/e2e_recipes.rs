@@ -581,13 +581,19 @@ async fn items_are_tried_again_and_set_aside() {
     assert_eq!(queue.stats().await.expect("read").delayed, 1);
     assert_eq!(soon("the late one", waiting).await.expect("no panic").expect("done"), "late");
     assert!(put.elapsed() >= TIMEOUT, "{:?}", put.elapsed());
-    queue.put("plain").await.expect("put");
+    let mut expected = vec!["urgent".to_owned()];
+    for number in 1..8 {
+        expected.push(format!("plain {number}"));
+        queue.put(format!("plain {number}")).await.expect("put");
+    }
     let urgent = PutOptions { priority: 1, ..PutOptions::default() };
     queue.put_with("urgent", urgent).await.expect("put");
     let order: Vec<_> = queue.peek(10).await.expect("read").into_iter().map(|item| item.payload).collect();
-    assert_eq!(order, ["urgent", "plain"]);
-    for _ in 0..2 {
-        worker.claim().await.expect("claimed").complete().await.expect("completed");
+    assert_eq!(order, expected);
+    for payload in expected {
+        let claim = worker.claim().await.expect("claimed");
+        assert_eq!(claim.payload(), &payload, "a worker alone takes them in their order");
+        claim.complete().await.expect("completed");
     }
 
     // Failing: again after a pause, then set aside; back again by hand.

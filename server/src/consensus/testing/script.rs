@@ -239,14 +239,18 @@ fn number(text: &str) -> Result<u64, Box<dyn Error>> {
     text.parse().map_err(|_| format!("{text:?} is no number").into())
 }
 
-const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/replica");
+/// Asked when the tests run, not when they are compiled: clones share what is compiled.
+fn scripts() -> String {
+    let package = std::env::var("CARGO_MANIFEST_DIR").expect("cargo says where the package is");
+    format!("{package}/scripts/replica")
+}
 
 macro_rules! stories {
     ($($name:ident),* $(,)?) => {
         $(
             #[test]
             fn $name() {
-                let path = format!("{SCRIPTS}/{}", stringify!($name));
+                let path = format!("{}/{}", scripts(), stringify!($name));
                 goldenscript::run(&mut Story::default(), path).expect("the story is well-formed");
             }
         )*
@@ -254,7 +258,7 @@ macro_rules! stories {
         #[test]
         fn every_story_is_told() {
             let mut told = vec![$(stringify!($name).to_owned()),*];
-            let files = std::fs::read_dir(SCRIPTS).expect("the scripts are there");
+            let files = std::fs::read_dir(scripts()).expect("the scripts are there");
             let mut there: Vec<String> = files
                 .map(|file| file.expect("the directory is readable").file_name().to_string_lossy().into_owned())
                 .collect();

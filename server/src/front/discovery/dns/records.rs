@@ -46,15 +46,14 @@ pub fn address(ip: IpAddr) -> RData {
 /// The addresses of this kind, each once, in the order of the instances.
 pub fn addresses(found: &[Arc<Entry>], kind: RecordType) -> Vec<RData> {
     let mut seen = HashSet::new();
-    let of_kind = found.iter().filter(|entry| is_of(entry, kind));
-    let ips = of_kind.filter_map(|entry| entry.instance.address.parse::<IpAddr>().ok());
+    let ips = found.iter().filter_map(|entry| ip_of(entry, kind));
     ips.filter(|ip| seen.insert(*ip)).map(address).collect()
 }
 
-/// Whether an instance has an address for records of this kind, A or AAAA.
-pub fn is_of(entry: &Entry, kind: RecordType) -> bool {
-    let ip = entry.instance.address.parse::<IpAddr>();
-    ip.is_ok_and(|ip| ip.is_ipv4() == (kind == RecordType::A))
+/// The address of an instance for records of this kind, A or AAAA.
+pub fn ip_of(entry: &Entry, kind: RecordType) -> Option<IpAddr> {
+    let ip = entry.instance.address.parse::<IpAddr>().ok();
+    ip.filter(|ip| ip.is_ipv4() == (kind == RecordType::A))
 }
 
 /// The metadata of each that has some: a text `key=value` for each item (RFC 1464).

@@ -160,7 +160,8 @@ impl Zone {
         let all = match asked.query_type() {
             kind @ (RecordType::A | RecordType::AAAA) => {
                 // Whoever speaks one family only is better served from afar than not at all.
-                let reached: Vec<_> = found.into_iter().filter(|entry| records::is_of(entry, kind)).collect();
+                let is_reached = |entry: &Arc<Entry>| records::ip_of(entry, kind).is_some();
+                let reached: Vec<_> = found.into_iter().filter(is_reached).collect();
                 records::addresses(&nearest(&reached, zone), kind)
             }
             RecordType::TXT => records::texts(&found),
