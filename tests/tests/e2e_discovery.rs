@@ -3,7 +3,7 @@
 
 use hickory_proto::op::{Message, Query, ResponseCode};
 use hickory_proto::rr::{Name, RecordType};
-use oarlock_tests::cluster::{Cluster, Node};
+use oarlock_tests::cluster::{Cluster, Node, free_ports};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -411,13 +411,7 @@ async fn until_dns(port: u16, name: &str, kind: RecordType, expected: &[&str]) {
 /// Nodes that answer DNS, each at a port of its own.
 async fn with_dns(count: usize, flags: &[&str]) -> (Cluster, Vec<u16>) {
     let mut cluster = Cluster::prepare(count, flags);
-    let free = |_| {
-        let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("loopback has a free port");
-        let port = socket.local_addr().expect("a bound socket has an address").port();
-        (socket, port)
-    };
-    let (sockets, ports): (Vec<_>, Vec<_>) = (0..count).map(free).unzip();
-    drop(sockets);
+    let ports = free_ports(count);
     for (node, port) in cluster.nodes.iter_mut().zip(&ports) {
         node.options.flags.extend(["--dns-listen".to_owned(), format!("127.0.0.1:{port}")]);
         node.start();

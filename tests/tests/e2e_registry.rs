@@ -3,7 +3,7 @@
 
 use oarlock_client::registry::{Check, Instance, Registration, RegistrationState, Resolver};
 use oarlock_client::{Client, Error};
-use oarlock_tests::cluster::{Cluster, Oarlock, turn};
+use oarlock_tests::cluster::{Cluster, Oarlock, free_ports, turn};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -126,7 +126,7 @@ async fn checks_and_operators_decide_who_is_resolved() {
     let oarlock = Oarlock::new(&cluster.endpoints());
     let client = client(&cluster).await;
     let resolver = resolver(&client, "web").await;
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let listener = std::net::TcpListener::bind(("127.0.0.1", free_ports(1)[0])).expect("a free port");
     let address = listener.local_addr().expect("bound");
     let check = format!("tcp={address}");
     let _checked = Registrant::start(&oarlock, "1", &["--check", &check, "--check-every", "100ms"]);
@@ -255,7 +255,7 @@ async fn an_agent_keeps_several_services() {
     let oarlock = Oarlock::new(&cluster.endpoints());
     let client = client(&cluster).await;
     let (web, mail) = (resolver(&client, "web").await, resolver(&client, "mail").await);
-    let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("bound");
+    let port = std::net::SocketAddr::from(([127, 0, 0, 1], free_ports(1)[0]));
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let checked = listener.local_addr().expect("bound");
     let config = cluster.directory().join("agent.toml");

@@ -13,12 +13,12 @@ mod writer;
 
 pub use client::{Call, call};
 pub use command::{Oarlock, Ran};
+pub use ports::free_ports;
 pub use process::{Node, NodeOptions, binary};
 pub use watching::{Watching, told};
 pub use writer::{Writer, detail, put, read};
 
 use oarlock_proto::v1::{self, cluster_client::ClusterClient, maintenance_client::MaintenanceClient};
-use ports::free_ports;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, MutexGuard};

@@ -1,6 +1,6 @@
 //! Ports for servers of tests.
 
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::ops::Range;
 use std::process;
 use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
@@ -11,15 +11,19 @@ const PORTS: Range<u16> = 10_000..32_000;
 /// Ports that a process of tests tries before those of its neighbour.
 const SHARE: u32 = 97;
 
-/// Ports that are free now, and that this process hands out once.
+/// Ports that are free now, for TCP and UDP, and that this process hands out once.
 ///
 /// # Panics
 /// If there are not so many.
-pub(super) fn free_ports(count: usize) -> Vec<u16> {
+pub fn free_ports(count: usize) -> Vec<u16> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
+    let is_free = |port: &u16| {
+        let address = ("127.0.0.1", *port);
+        TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok()
+    };
     let free: Vec<u16> = (0..PORTS.len())
         .map(|_| nth(process::id(), NEXT.fetch_add(1, Relaxed)))
-        .filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .filter(is_free)
         .take(count)
         .collect();
     assert_eq!(free.len(), count, "loopback has not enough free ports in {PORTS:?}");

@@ -92,8 +92,13 @@ impl Writes {
         self.queued.iter().take_while(fits).map(|write| write.proposal.clone()).collect()
     }
 
-    /// The first `count` of the queue were handed out in `term`.
+    /// The first `count` of the queue were handed out in `term`. With none, what an earlier term was
+    /// given stays that term's: it would not be missed otherwise when this term's entries come.
     pub(super) fn hand(&mut self, term: u64, count: usize) {
+        if count == 0 {
+            return;
+        }
+        assert!(self.handed.is_empty() || self.term == term, "some of an earlier term are undecided");
         self.term = term;
         self.handed.extend(self.queued.drain(..count));
     }
@@ -191,5 +196,34 @@ impl Pending {
             Refusal::NotProposed { reason }
         };
         ToApplier::GiveUp { count: self.count(), refusal }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use oarlock_state::{Caller, Command, ProposalId, SessionId};
+
+    fn write(count: u64) -> Pending {
+        let id = ProposalId { node: NodeId(1), boot: 1, count };
+        let command = Command::TouchSessions { sessions: vec![SessionId(count)] };
+        let (request, idempotency, guards) = (None, None, Vec::new());
+        let proposal = Proposal { id, request, idempotency, guards, caller: Caller::Server, command };
+        Pending::new(proposal, 1_000, 1, 1)
+    }
+
+    #[test]
+    fn an_entry_without_local_writes_does_not_adopt_those_of_an_earlier_term() {
+        let mut writes = Writes::default();
+        writes.add(write(1));
+        writes.hand(2, 1);
+        writes.add(write(2));
+        // The new leader proposes what others forwarded before it applied an entry of its term.
+        assert!(writes.next_batch(3, 100).is_empty(), "the first is undecided");
+        writes.hand(3, 0);
+        assert!(writes.next_batch(3, 100).is_empty(), "it is so still");
+        writes.applied(3, None);
+        let counts: Vec<_> = writes.next_batch(3, 100).iter().map(|proposal| proposal.id.count).collect();
+        assert_eq!(counts, [1, 2], "the first was lost, and goes before the second");
     }
 }
