@@ -1,2 +1,19 @@
-//! Fault tests of real processes. Empty until they are written: this crate holds nothing yet and
-//! pretends nothing. The deterministic simulator lives in `tests`.
+//! Fault tests of real processes: real disks, real sockets, and a fault at any moment.
+//!
+//! ```text
+//!   workload ── door ──► network ──►  oarlockd, etcd, ZooKeeper    one host for each
+//!      │                    ▲   ▲        disk, clock
+//!      ▼                    │   │          ▲
+//!   history  ◄───────────  nemesis ────────┘
+//!      │
+//!      ▼
+//!   checks ──► verdicts ──► report
+//! ```
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`history`] | what was asked and answered, and which faults there were: the evidence |
+//! | [`check`] | what must be true of a history, one promise per file |
+
+pub mod check;
+pub mod history;

@@ -1,0 +1,165 @@
+//! Whole histories, read from a file.
+
+use super::line::{FORMAT, Header, Kind, Line, Who};
+use super::operation::{FaultWindow, Operation, Outcome};
+use std::collections::BTreeMap;
+use std::io::BufRead;
+use std::path::Path;
+use thiserror::Error;
+
+/// What a run left behind.
+#[derive(Clone, Debug)]
+pub struct History {
+    /// What the run was.
+    pub header: Header,
+    /// In the order of their invocations.
+    pub operations: Vec<Operation>,
+    /// In the order of their beginnings.
+    pub faults: Vec<FaultWindow>,
+    /// Time of the last line, in microseconds since the run began.
+    pub end: u64,
+}
+
+/// A file that is no history.
+#[derive(Debug, Error)]
+pub enum Malformed {
+    /// It could not be read.
+    #[error("{path} cannot be read: {error}")]
+    Unreadable {
+        /// The file.
+        path: String,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// A line is not what it should be.
+    #[error("line {line} of {path} is not a line of a history: {why}")]
+    Line {
+        /// The file.
+        path: String,
+        /// Counted from 1.
+        line: usize,
+        /// What is wrong.
+        why: String,
+    },
+    /// It was written by a later version.
+    #[error("{path} has format {format}; this program reads up to {FORMAT}, so use the one that wrote it")]
+    Format {
+        /// The file.
+        path: String,
+        /// Its format.
+        format: u32,
+    },
+}
+
+impl History {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// If it cannot be read or is no history. A last line that was cut off in writing is left out.
+    pub fn read(path: &Path) -> Result<Self, Malformed> {
+        let name = path.display().to_string();
+        let unreadable = |error| Malformed::Unreadable { path: name.clone(), error };
+        let file = std::fs::File::open(path).map_err(unreadable)?;
+        let lines: Vec<String> =
+            std::io::BufReader::new(file).lines().collect::<Result<_, _>>().map_err(unreadable)?;
+        Self::parse(&name, &lines)
+    }
+
+    /// Reads the lines of a file of this name.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn parse(name: &str, lines: &[String]) -> Result<Self, Malformed> {
+        let wrong = |at: usize, why: String| Malformed::Line { path: name.to_owned(), line: at + 1, why };
+        let first = lines.first().ok_or_else(|| wrong(0, "the file is empty".into()))?;
+        let header: Header = serde_json::from_str(first).map_err(|error| wrong(0, error.to_string()))?;
+        if header.format > FORMAT {
+            return Err(Malformed::Format { path: name.to_owned(), format: header.format });
+        }
+        let mut history = Self { header, operations: Vec::new(), faults: Vec::new(), end: 0 };
+        let mut open = BTreeMap::new();
+        for (at, text) in lines.iter().enumerate().skip(1) {
+            match serde_json::from_str::<Line>(text) {
+                Ok(line) => history.take(line, &mut open).map_err(|why| wrong(at, why))?,
+                Err(error) if at + 1 == lines.len() && error.is_eof() => {}
+                Err(error) => return Err(wrong(at, error.to_string())),
+            }
+        }
+        Ok(history)
+    }
+
+    fn take(&mut self, line: Line, open: &mut BTreeMap<u64, usize>) -> Result<(), String> {
+        self.end = self.end.max(line.time);
+        let Who::Process(process) = line.process else {
+            self.take_fault(line);
+            return Ok(());
+        };
+        if line.kind == Kind::Invoke {
+            let index = self.operations.len();
+            if open.insert(process, index).is_some() {
+                return Err(format!("process {process} is busy with another operation"));
+            }
+            self.operations.push(begin(index, process, line));
+            return Ok(());
+        }
+        let index = open.remove(&process).ok_or_else(|| format!("process {process} has nothing to end"))?;
+        let operation = &mut self.operations[index];
+        operation.ended = Some(line.time);
+        operation.node = line.node.or(operation.node.take());
+        operation.failure = line.error;
+        operation.outcome = match line.kind {
+            Kind::Ok => Outcome::Ok,
+            Kind::Fail => Outcome::Fail,
+            Kind::Info | Kind::Invoke => Outcome::Info,
+        };
+        if line.kind == Kind::Ok {
+            operation.output = line.value;
+        }
+        Ok(())
+    }
+
+    /// A fault's first line is an invocation, its last one is not. A fault without a duration has one
+    /// line, which is not an invocation.
+    fn take_fault(&mut self, line: Line) {
+        let is_open = |window: &&mut FaultWindow| window.fault == line.f && window.ended.is_none();
+        if line.kind == Kind::Invoke {
+            let Line { time, f, value, .. } = line;
+            self.faults.push(FaultWindow {
+                fault: f,
+                began: time,
+                ended: None,
+                what: value,
+                effect: ().into(),
+            });
+        } else if let Some(window) = self.faults.iter_mut().rev().find(is_open) {
+            window.ended = Some(line.time);
+            window.effect = line.value;
+        } else {
+            let Line { time, f, value, .. } = line;
+            let window =
+                FaultWindow { fault: f, began: time, ended: Some(time), what: value, effect: ().into() };
+            self.faults.push(window);
+        }
+    }
+
+    /// Whether any fault was there at this time.
+    pub fn is_faulty_at(&self, time: u64) -> bool {
+        self.faults.iter().any(|fault| fault.began <= time && fault.ended.is_none_or(|ended| time <= ended))
+    }
+}
+
+fn begin(index: usize, process: u64, line: Line) -> Operation {
+    Operation {
+        index,
+        process,
+        f: line.f,
+        key: line.key,
+        input: line.value,
+        output: ().into(),
+        node: line.node,
+        invoked: line.time,
+        ended: None,
+        outcome: Outcome::Info,
+        failure: None,
+    }
+}
