@@ -14,6 +14,10 @@
 //! | --- | --- |
 //! | [`history`] | what was asked and answered, and which faults there were: the evidence |
 //! | [`check`] | what must be true of a history, one promise per file |
+//! | [`report`] | what people read of it: pages, plots, tables |
+//! | [`progress`] | what they see meanwhile |
 
 pub mod check;
 pub mod history;
+pub mod progress;
+pub mod report;

@@ -9,6 +9,7 @@
 //! A client whose operation ended as `info` goes on under a new process number, because the old one is
 //! still busy for all that is known.
 
+pub mod edn;
 mod file;
 mod journal;
 pub mod line;
