@@ -14,10 +14,14 @@
 //! | --- | --- |
 //! | [`history`] | what was asked and answered, and which faults there were: the evidence |
 //! | [`check`] | what must be true of a history, one promise per file |
+//! | [`host`] | the thread that starts one node's processes |
+//! | [`net`] | the network between nodes and clients: links, partitions, loss |
 //! | [`report`] | what people read of it: pages, plots, tables |
 //! | [`progress`] | what they see meanwhile |
 
 pub mod check;
 pub mod history;
+pub mod host;
+pub mod net;
 pub mod progress;
 pub mod report;
