@@ -4,6 +4,12 @@ use crate::history::History;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+pub mod linearizable;
+pub mod model;
+#[cfg(test)]
+mod story;
+pub mod wgl;
+
 /// A promise that can be judged.
 pub trait Check: Send + Sync {
     /// Its name: that of its file.
@@ -11,6 +17,16 @@ pub trait Check: Send + Sync {
 
     /// Judges a history.
     fn judge(&self, history: &History) -> Verdict;
+}
+
+/// All checks.
+pub fn all() -> Vec<Box<dyn Check>> {
+    vec![Box::new(linearizable::Linearizable)]
+}
+
+/// The check of this name.
+pub fn by_name(name: &str) -> Option<Box<dyn Check>> {
+    all().into_iter().find(|check| check.name() == name)
 }
 
 /// What a check found.
@@ -69,6 +85,14 @@ impl Verdict {
     fn new(check: &str, judgement: Judgement, summary: impl Into<String>, anomalies: Vec<Anomaly>) -> Self {
         let (check, summary) = (check.to_owned(), summary.into());
         Self { check, judgement, summary, anomalies, counts: BTreeMap::new() }
+    }
+
+    /// Not kept as far as is known if there was anything that could not be judged.
+    pub fn unless_unread(mut self, unread: u64) -> Self {
+        if unread > 0 && self.judgement == Judgement::Valid {
+            self.judgement = Judgement::Unknown;
+        }
+        self
     }
 
     /// With a figure.

@@ -1,0 +1,3 @@
+//! What objects do, one after the other: the models against which histories are judged.
+
+pub mod register;
