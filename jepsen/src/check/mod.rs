@@ -4,8 +4,17 @@ use crate::history::History;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+pub mod activity;
+pub mod agreement;
+pub mod availability;
+pub mod bank;
+pub mod counter;
+pub mod errors;
+pub mod ids;
 pub mod linearizable;
 pub mod model;
+pub mod order;
+pub mod set;
 #[cfg(test)]
 mod story;
 pub mod wgl;
@@ -21,7 +30,17 @@ pub trait Check: Send + Sync {
 
 /// All checks.
 pub fn all() -> Vec<Box<dyn Check>> {
-    vec![Box::new(linearizable::Linearizable)]
+    vec![
+        Box::new(linearizable::Linearizable),
+        Box::new(set::Set),
+        Box::new(counter::Counter),
+        Box::new(ids::Ids),
+        Box::new(bank::Bank),
+        Box::new(errors::Errors),
+        Box::new(agreement::Agreement),
+        Box::new(availability::Availability::default()),
+        Box::new(activity::Activity::default()),
+    ]
 }
 
 /// The check of this name.
