@@ -165,6 +165,15 @@ fn faults(history: &History, outages: &Outages) -> BTreeMap<String, FaultFigures
 }
 
 impl FaultFigures {
+    /// Adds what the same kind of fault came to in another run.
+    pub fn merge(&mut self, other: &Self) {
+        self.times += other.times;
+        self.total += other.total;
+        other.effects.iter().for_each(|(name, number)| self.sum(name, Some(*number)));
+        other.notes.iter().for_each(|note| self.note(note.clone()));
+        self.longest_without_write = self.longest_without_write.max(other.longest_without_write);
+    }
+
     fn add_effect(&mut self, effect: &Value) {
         match effect {
             Value::Null => {}

@@ -9,18 +9,21 @@
 //! | [`plot`] | latencies, quantiles, rates and nodes over the time of the run |
 //! | [`timeline`] | the operations around an anomaly |
 //! | [`page`] | all of it on one page |
+//! | [`summary`] | many runs together |
 
 pub mod figures;
 pub mod judged;
 pub mod outage;
 pub mod page;
 pub mod plot;
+pub mod summary;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod timeline;
 
 pub use figures::Figures;
 pub use judged::Judged;
+pub use summary::{Summary, summarise, write_index};
 
 use crate::check::Verdict;
 use crate::history::History;

@@ -52,4 +52,5 @@ fn humantime(unix_ms: u64) -> String {
     humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_millis(unix_ms))
         .to_string()
         .replace('T', " ")
+        .replace('Z', " UTC")
 }

@@ -1,7 +1,7 @@
 //! The report of a run as one page.
 
-mod head;
-mod tables;
+pub mod head;
+pub mod tables;
 mod trouble;
 
 use super::figures::Figures;

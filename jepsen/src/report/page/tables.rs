@@ -16,7 +16,7 @@ pub fn verdicts(verdicts: &[Verdict]) -> Markup {
             p { "Nothing was checked, so nothing is known." }
         } @else {
             table {
-                thead { tr { th { "check" } th { "verdict" } th { "what it says" } th { "counted" } th class="n" { "anomalies" } } }
+                thead { tr { th { "check" } th { "verdict" } th class="wide" { "what it says" } th { "counted" } th class="n" { "anomalies" } } }
                 tbody { @for verdict in ordered { (verdict_row(verdict)) } }
             }
         }
@@ -46,7 +46,7 @@ pub fn faults(figures: &Figures) -> Markup {
             table {
                 thead { tr {
                     th { "fault" } th class="n" { "times" } th class="n" { "in all" }
-                    th class="n" { "longest without a write" } th { "effect" }
+                    th class="n" { "longest without a write" } th class="wide" { "effect" }
                 } }
                 tbody { @for (name, fault) in &figures.faults { tr {
                     td { (name) }
@@ -88,7 +88,7 @@ pub fn failures(figures: &Figures) -> Markup {
             p { "No operation failed." }
         } @else {
             table {
-                thead { tr { th class="n" { "times" } th { "kind" } th { "text" } } }
+                thead { tr { th class="n" { "times" } th { "kind" } th class="wide" { "text" } } }
                 tbody { @for failure in &figures.failures { tr {
                     td class="n" { (count(failure.count)) }
                     td { (kind(failure.kind)) }

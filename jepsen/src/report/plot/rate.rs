@@ -13,7 +13,7 @@ const POINTS_MAX: u64 = 300;
 const NAMES_MAX: usize = 8;
 const OUTCOMES: [Outcome; 3] = [Outcome::Ok, Outcome::Fail, Outcome::Info];
 
-/// The plot: one field for each name of an operation. Operations count when they end, open ones at the
+/// The plot: one field for each name of an operation, and one for all that did not succeed. Operations count when they end, open ones at the
 /// end of the run.
 pub fn draw(frame: &Frame) -> Markup {
     let history = frame.history();
@@ -28,8 +28,11 @@ pub fn draw(frame: &Frame) -> Markup {
         rates[outcome][(operation.ended.unwrap_or(history.end) / width) as usize] += 1;
     }
     let height = if rates.len() == 1 { 180.0 } else { 90.0 };
-    let panels: Vec<Panel> =
+    let mut panels: Vec<Panel> =
         rates.iter().map(|(name, rates)| panel(frame, name, rates, width, height)).collect();
+    panels.extend(
+        without_ok(&rates, buckets).map(|rates| panel(frame, "fail and info", &rates, width, height)),
+    );
     let legend = OUTCOMES.map(|outcome| (class(outcome), class(outcome).to_owned()));
     let title = match width {
         1_000_000 => "Operations per second".to_owned(),
@@ -47,6 +50,15 @@ fn names<'h>(frame: &Frame<'h>) -> BTreeMap<&'h str, &'h str> {
     let mut names: Vec<(&str, u64)> = counted.into_iter().collect();
     names.sort_by_key(|&(_, count)| std::cmp::Reverse(count));
     names.into_iter().take(NAMES_MAX).map(|(name, _)| (name, name)).collect()
+}
+
+/// Failures of all names, which would lie flat beside what succeeds; `None` if there are none.
+fn without_ok(rates: &BTreeMap<&str, [Vec<u64>; 3]>, buckets: usize) -> Option<[Vec<u64>; 3]> {
+    let sum = |outcome: usize| {
+        (0..buckets).map(|at| rates.values().map(|rates| rates[outcome][at]).sum()).collect()
+    };
+    let sums: [Vec<u64>; 3] = [Vec::new(), sum(1), sum(2)];
+    sums.iter().flatten().any(|&count| count > 0).then_some(sums)
 }
 
 fn panel(frame: &Frame, name: &str, rates: &[Vec<u64>; 3], width: u64, height: f64) -> Panel {
@@ -87,9 +99,12 @@ mod tests {
         let mut operations: Vec<_> =
             names.iter().flat_map(|name| [operation(name, 0, 10), operation(name, 1, 20)]).collect();
         operations.truncate(19);
-        operations.push(operation("f0", 0, 9_500_000));
+        let mut lost = operation("f0", 0, 9_500_000);
+        lost.outcome = Outcome::Info;
+        operations.push(lost);
         let drawn = draw(&Frame::new(&small(operations, vec![]))).0;
-        assert_eq!(drawn.matches("class=\"name\"").count(), 9);
+        assert_eq!(drawn.matches("class=\"name\"").count(), 9 + 1);
         assert!(drawn.contains("f0: 3 operations") && drawn.contains("others: 3 operations"), "{drawn}");
+        assert!(drawn.contains("fail and info: 1 operations"), "{drawn}");
     }
 }

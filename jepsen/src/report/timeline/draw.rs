@@ -85,6 +85,7 @@ fn times(scene: &Scene, body: f64) -> Markup {
 fn rows(scene: &Scene) -> Markup {
     html! {
         g class="grid" {
+            text x=(LEFT - 6.0) y="11" { "process" }
             @for (process, row) in &scene.rows {
                 @let y = HEAD + (*row as f64 + 0.5) * ROW;
                 path d={ "M" (LEFT) " " (place(y)) "h" (WIDTH) } {}
@@ -109,20 +110,21 @@ fn bar(scene: &Scene, operation: &Operation, number: Option<usize>) -> Markup {
     }
 }
 
-/// Number and words of a concerned operation, from where it begins, or to where it ends if there is no
-/// room on the right.
+/// Number and words of a concerned operation: in its bar, or beside it where there is room.
 fn label(scene: &Scene, operation: &Operation, number: usize) -> Markup {
     let text = format!("{number}  {}", words::both(operation, LETTERS_MAX));
     let width = text.chars().count() as f64 * LETTER;
-    let left = scene.time.x(operation.invoked) + 4.0;
-    let y = place((scene.rows[&operation.process] as f64 + 0.5) * ROW + 3.8);
-    html! {
-        @if left + width <= WIDTH {
-            text class="words" x=(place(left)) y=(y) { (text) }
-        } @else {
-            text class="words last" x=(place(scene.time.x(operation.ended.unwrap_or(scene.history.end)) - 4.0)) y=(y) { (text) }
-        }
-    }
+    let left = scene.time.x(operation.invoked);
+    let right = scene.time.x(operation.ended.unwrap_or(scene.history.end));
+    let (class, x) = if left + width + 8.0 <= right {
+        ("words", left + 4.0)
+    } else if right + width + 4.0 <= WIDTH {
+        ("words", right + 4.0)
+    } else {
+        ("words last", left - 4.0)
+    };
+    let y = (scene.rows[&operation.process] as f64 + 0.5) * ROW + 3.8;
+    html! { text class=(class) x=(place(x)) y=(place(y)) { (text) } }
 }
 
 fn title(operation: &Operation, ended: u64) -> String {

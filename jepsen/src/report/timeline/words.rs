@@ -49,7 +49,9 @@ fn short(value: &Value) -> String {
         Value::Array(_) | Value::Bool(_) | Value::Number(_) => value.to_string(),
         Value::Object(fields) => {
             let fields = fields.iter().filter(|(name, _)| !DULL.contains(&name.as_str()));
-            let fields: Vec<String> = fields.map(|(name, value)| format!("{name}={value}")).collect();
+            let mut fields: Vec<_> = fields.collect();
+            fields.sort_by_key(|(name, _)| *name != "value"); // stable: it comes first
+            let fields: Vec<String> = fields.iter().map(|(name, value)| format!("{name}={value}")).collect();
             fields.join(" ")
         }
     }
@@ -65,8 +67,8 @@ mod tests {
     fn words_are_few() {
         let mut read = operation("read", 0, 1);
         (read.input, read.output) = (json!({"consistency": "linearizable"}), json!({"at": 4, "value": null}));
-        assert_eq!(both(&read, 50), "read → at=4 value=null");
-        assert_eq!(both(&read, 9), "read → a…");
+        assert_eq!(both(&read, 50), "read → value=null at=4");
+        assert_eq!(both(&read, 9), "read → v…");
         let mut txn = operation("txn", 0, 1);
         (txn.input, txn.outcome) = (json!([["r", "é", null]]), Outcome::Info);
         assert_eq!(both(&txn, 50), r#"txn [["r","é",null]] → ?"#);
