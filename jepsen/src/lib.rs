@@ -16,10 +16,14 @@
 //! | [`check`] | what must be true of a history, one promise per file |
 //! | [`host`] | the thread that starts one node's processes |
 //! | [`net`] | the network between nodes and clients: links, partitions, loss |
+//! | [`clock`] | the time that one node sees: jumps and drift |
+//! | [`disk`] | a disk that can lose its power, fill up, fail and stall; damage to files |
 //! | [`report`] | what people read of it: pages, plots, tables |
 //! | [`progress`] | what they see meanwhile |
 
 pub mod check;
+pub mod clock;
+pub mod disk;
 pub mod history;
 pub mod host;
 pub mod net;
