@@ -12,8 +12,12 @@ pub mod counter;
 pub mod errors;
 pub mod ids;
 pub mod linearizable;
+pub mod lock;
 pub mod model;
+pub mod once;
 pub mod order;
+pub mod owners;
+pub mod queue;
 pub mod set;
 #[cfg(test)]
 mod story;
@@ -40,6 +44,10 @@ pub fn all() -> Vec<Box<dyn Check>> {
         Box::new(agreement::Agreement),
         Box::new(availability::Availability::default()),
         Box::new(activity::Activity::default()),
+        Box::new(lock::Lock),
+        Box::new(owners::Owners),
+        Box::new(queue::Queue),
+        Box::new(once::Once),
     ]
 }
 
