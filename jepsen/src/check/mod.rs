@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 pub mod activity;
 pub mod agreement;
+pub mod append;
 pub mod availability;
 pub mod bank;
 pub mod counter;
@@ -48,6 +49,7 @@ pub fn all() -> Vec<Box<dyn Check>> {
         Box::new(owners::Owners),
         Box::new(queue::Queue),
         Box::new(once::Once),
+        Box::new(append::Append),
     ]
 }
 
