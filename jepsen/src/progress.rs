@@ -51,11 +51,11 @@ impl Progress {
 
     /// Shows where the run is: operations by outcome (ok, fail, info) as
     /// [`Journal::counts`](crate::history::Journal::counts) gives them, and the faults of the moment.
-    pub fn show(&mut self, counts: [u64; 3], faults: &[&str]) {
+    pub fn show(&mut self, counts: [u64; 3], faults: &[String]) {
         self.show_at(self.began.elapsed(), counts, faults);
     }
 
-    fn show_at(&mut self, at: Duration, counts: [u64; 3], faults: &[&str]) {
+    fn show_at(&mut self, at: Duration, counts: [u64; 3], faults: &[String]) {
         let since = at.saturating_sub(self.before.at);
         // Over less than a second a rate says more about chance than about the servers.
         if since >= Duration::from_secs(1) {
@@ -77,7 +77,7 @@ impl Progress {
     }
 }
 
-fn message(rate: f64, [ok, fail, info]: [u64; 3], faults: &[&str]) -> String {
+fn message(rate: f64, [ok, fail, info]: [u64; 3], faults: &[String]) -> String {
     let faults = if faults.is_empty() { "none".to_owned() } else { faults.join(", ") };
     format!("{rate:.0} ok/s, {ok} ok, {fail} fail, {info} info; faults: {faults}")
 }
@@ -100,8 +100,8 @@ mod tests {
         let hidden = ProgressDrawTarget::hidden();
         let mut progress = Progress::new(Duration::from_secs(90), hidden, Some(write));
         for second in 0..=61 {
-            let faults: &[&str] = if second > 40 { &["kill", "slow"] } else { &[] };
-            progress.show_at(Duration::from_secs(second), [second * 10, 2, 1], faults);
+            let faults = if second > 40 { vec!["kill".to_owned(), "slow".to_owned()] } else { Vec::new() };
+            progress.show_at(Duration::from_secs(second), [second * 10, 2, 1], &faults);
         }
         progress.finish();
         let expected = [

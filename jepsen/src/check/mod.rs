@@ -11,6 +11,7 @@ pub mod availability;
 pub mod bank;
 pub mod counter;
 pub mod errors;
+pub mod exits;
 pub mod ids;
 pub mod linearizable;
 pub mod lock;
@@ -50,6 +51,7 @@ pub fn all() -> Vec<Box<dyn Check>> {
         Box::new(queue::Queue),
         Box::new(once::Once),
         Box::new(append::Append),
+        Box::new(exits::Exits),
     ]
 }
 

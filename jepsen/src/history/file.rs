@@ -2,10 +2,14 @@
 
 use super::line::{FORMAT, Header, Kind, Line, Who};
 use super::operation::{FaultWindow, Operation, Outcome};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::BufRead;
 use std::path::Path;
 use thiserror::Error;
+
+/// Name of the window of a fault that could not be made.
+pub const SKIPPED: &str = "skipped";
 
 /// What a run left behind.
 #[derive(Clone, Debug)]
@@ -119,32 +123,40 @@ impl History {
     }
 
     /// A fault's first line is an invocation, its last one is not. A fault without a duration has one
-    /// line, which is not an invocation.
+    /// line, which is not an invocation. One that could not be made was never there.
     fn take_fault(&mut self, line: Line) {
-        let is_open = |window: &&mut FaultWindow| window.fault == line.f && window.ended.is_none();
-        if line.kind == Kind::Invoke {
-            let Line { time, f, value, .. } = line;
-            self.faults.push(FaultWindow {
-                fault: f,
-                began: time,
-                ended: None,
-                what: value,
-                effect: ().into(),
-            });
-        } else if let Some(window) = self.faults.iter_mut().rev().find(is_open) {
-            window.ended = Some(line.time);
-            window.effect = line.value;
-        } else {
-            let Line { time, f, value, .. } = line;
+        let Line { time, kind, f, mut value, .. } = line;
+        if kind == Kind::Invoke {
+            let (what, effect) = (Value::Null, Value::Null);
+            self.faults.push(FaultWindow { fault: f, began: time, ended: None, what, effect });
+            return;
+        }
+        let is_open = |window: &FaultWindow| window.fault == f && window.ended.is_none();
+        let Some(at) = self.faults.iter().rposition(is_open) else {
             let window =
-                FaultWindow { fault: f, began: time, ended: Some(time), what: value, effect: ().into() };
+                FaultWindow { fault: f, began: time, ended: Some(time), what: value, effect: Value::Null };
             self.faults.push(window);
+            return;
+        };
+        let window = &mut self.faults[at];
+        window.ended = Some(time);
+        match value.get_mut("skipped").map(Value::take) {
+            Some(why) => {
+                let fault = std::mem::replace(&mut window.fault, SKIPPED.to_owned());
+                window.what = json!({ "fault": fault, "why": why });
+            }
+            None => {
+                window.what = value.get_mut("what").map(Value::take).unwrap_or_default();
+                window.effect = value.get_mut("effect").map(Value::take).unwrap_or_default();
+            }
         }
     }
 
     /// Whether any fault was there at this time.
     pub fn is_faulty_at(&self, time: u64) -> bool {
-        self.faults.iter().any(|fault| fault.began <= time && fault.ended.is_none_or(|ended| time <= ended))
+        self.faults.iter().any(|fault| {
+            fault.fault != SKIPPED && fault.began <= time && fault.ended.is_none_or(|ended| time <= ended)
+        })
     }
 }
 

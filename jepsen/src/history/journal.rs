@@ -1,7 +1,7 @@
 //! Writing a history while the run goes on.
 
 use super::line::{Failure, Header, Kind, Line, Who};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -57,14 +57,24 @@ impl Journal {
         [0, 1, 2].map(|at| self.shared.counts[at].load(Relaxed))
     }
 
-    /// A fault begins.
-    pub fn fault_begins(&self, fault: &str, what: Value) {
-        self.fault(Kind::Invoke, fault, what);
+    /// A fault is about to begin.
+    pub fn fault_begins(&self, fault: &str) {
+        self.fault(Kind::Invoke, fault, Value::Null);
     }
 
-    /// A fault ends, or happened in a moment.
-    pub fn fault_ends(&self, fault: &str, effect: Value) {
-        self.fault(Kind::Info, fault, effect);
+    /// A fault is over: what was done, and what is known of its effect.
+    pub fn fault_ends(&self, fault: &str, what: Value, effect: Value) {
+        self.fault(Kind::Info, fault, json!({ "what": what, "effect": effect }));
+    }
+
+    /// A fault that has begun could not be made.
+    pub fn fault_skipped(&self, fault: &str, why: &str) {
+        self.fault(Kind::Info, fault, json!({ "skipped": why }));
+    }
+
+    /// Something happened in a moment.
+    pub fn note(&self, what: &str, value: Value) {
+        self.fault(Kind::Info, what, value);
     }
 
     fn fault(&self, kind: Kind, fault: &str, value: Value) {
@@ -173,9 +183,8 @@ impl Drop for Pending<'_> {
 #[cfg(test)]
 mod tests {
     use super::super::line::{Api, FORMAT, FailureKind};
-    use super::super::{History, Outcome};
+    use super::super::{History, Outcome, SKIPPED};
     use super::*;
-    use serde_json::json;
 
     fn header() -> Header {
         Header {
@@ -199,10 +208,12 @@ mod tests {
         let (mut one, mut other) = (journal.process(), journal.process());
         let read = one.invoke("read", Some("a"), Value::Null, "n1");
         other.invoke("write", Some("a"), json!(4), "n2").ok(json!({"revision": 2}));
-        journal.fault_begins("kill", json!(["n1"]));
+        journal.fault_begins("kill");
         read.failed(Failure::new(FailureKind::Unknown, "reset"));
-        journal.fault_ends("kill", Value::Null);
-        journal.fault_ends("compact", json!(3));
+        journal.fault_ends("kill", json!(["n1"]), Value::Null);
+        journal.note("exit", json!(3));
+        journal.fault_begins("move");
+        journal.fault_skipped("move", "nobody leads");
         one.invoke("read", Some("a"), Value::Null, "n1").failed(Failure::new(FailureKind::Rejected, "no"));
         drop(one.invoke("read", Some("a"), Value::Null, "n1"));
         journal.flush().expect("it is writable");
@@ -215,7 +226,9 @@ mod tests {
         assert_eq!(history.operations[1].output, json!({"revision": 2}));
         assert_eq!(history.operations[0].returned(), None);
         assert!(history.operations[0].ended.is_some());
-        assert_eq!(history.faults.len(), 2);
+        let faults: Vec<_> = history.faults.iter().map(|fault| (fault.fault.as_str(), &fault.what)).collect();
+        let skipped = json!({ "fault": "move", "why": "nobody leads" });
+        assert_eq!(faults, [("kill", &json!(["n1"])), ("exit", &json!(3)), (SKIPPED, &skipped)]);
         assert!(history.faults.iter().all(|fault| fault.ended.is_some()));
     }
 

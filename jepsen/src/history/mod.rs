@@ -15,7 +15,7 @@ mod journal;
 pub mod line;
 mod operation;
 
-pub use file::{History, Malformed};
+pub use file::{History, Malformed, SKIPPED};
 pub use journal::{Journal, Pending, Process};
-pub use line::{Api, Failure, FailureKind, Header, Kind, Line, Who};
+pub use line::{Api, FORMAT, Failure, FailureKind, Header, Kind, Line, Who};
 pub use operation::{FaultWindow, Operation, Outcome};

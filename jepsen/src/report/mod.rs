@@ -62,6 +62,23 @@ impl ServerLog {
     }
 }
 
+/// The ends of all servers' logs in a run's directory, in the order of their names.
+///
+/// # Errors
+/// Those of the files.
+pub fn logs_in(directory: &Path) -> io::Result<Vec<ServerLog>> {
+    let mut logs = Vec::new();
+    for entry in std::fs::read_dir(directory)? {
+        let path = entry?.path();
+        let node = path.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        if path.extension().is_some_and(|extension| extension == "log") {
+            logs.push(ServerLog::read(node, &path)?);
+        }
+    }
+    logs.sort_by(|one, other| one.node.cmp(&other.node));
+    Ok(logs)
+}
+
 /// Writes a run's page into its directory, with `latency.svg` and `rate.svg` beside it, and says where
 /// the page is.
 ///

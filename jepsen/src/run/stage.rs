@@ -1,0 +1,239 @@
+//! The stage of a run: servers come up, clients and faults go at them, all is healed, and what is left
+//! is read.
+
+use super::options::{Options, Unfit};
+use crate::cluster::{Cluster, PEER_PORT, Plan, Site};
+use crate::history::{FORMAT, Header, Journal};
+use crate::nemesis::{Field, Nemesis};
+use crate::net::{Network, Place};
+use crate::progress::Progress;
+use crate::workload::{Common, Seat, Workload};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use serde_json::json;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// How long servers may take until they serve, at the beginning and after all is healed.
+const READY: Duration = Duration::from_secs(60);
+/// How long clients go on after all is healed, so that the history shows that they get through.
+const QUIET: Duration = Duration::from_secs(3);
+
+/// What a run left behind.
+pub struct Ran {
+    /// Its directory, with `history.jsonl` and the servers' logs.
+    pub directory: PathBuf,
+    /// Its history's file.
+    pub history: PathBuf,
+    /// The servers' logs.
+    pub logs: Vec<PathBuf>,
+}
+
+impl Site for Network {
+    fn address(&self, node: usize) -> IpAddr {
+        Self::address(self, Place::Node(node)).into()
+    }
+
+    fn advertised_peer(&self, node: usize) -> SocketAddr {
+        SocketAddr::new(self.reached_at(node).into(), PEER_PORT)
+    }
+
+    fn spawn(&self, node: usize, command: Command) -> io::Result<Child> {
+        self.host(node).spawn(command)
+    }
+}
+
+/// Makes a run with these faults in this network.
+///
+/// # Errors
+/// If the servers do not come up, or the history cannot be written.
+pub async fn run(options: &Options, faults: Vec<String>, network: Arc<Network>) -> Result<Ran, Unfit> {
+    let workload = options.workload()?;
+    let directory =
+        directory_for(options).map_err(|error| Unfit(format!("{}: {error}", options.store.display())))?;
+    let mut cluster = cluster_for(options, workload.as_ref(), &directory, network.clone());
+    let unstarted = |error: io::Error| Unfit(format!("the servers cannot be started: {error}"));
+    cluster.start_all().map_err(unstarted)?;
+    let silent = cluster.wait_ready(READY).await;
+    if !silent.is_empty() {
+        let words = cluster.nodes.iter().map(|node| format!("{}: {}", node.name, node.last_lines(3)));
+        let words: Vec<String> = words.collect();
+        let why = format!("{} did not serve within {READY:?}:\n{}", silent.join(", "), words.join("\n"));
+        return Err(Unfit(why));
+    }
+    let header = header_for(options, &faults, &cluster).await;
+    let path = directory.join("history.jsonl");
+    let journal =
+        Journal::create(&path, &header).map_err(|error| Unfit(format!("{}: {error}", path.display())))?;
+    let (addresses, known) = watch::channel(Arc::new(Vec::new()));
+    let chance = StdRng::seed_from_u64(options.seed ^ 0x04E3_E515);
+    let (journaled, kept) = (journal.clone(), directory.clone());
+    let mut field = Field { cluster, network, chance, journal: journaled, addresses, directory: kept };
+    field.announce();
+    let (stop, over) = watch::channel(false);
+    let own = client_addresses(&field.network);
+    let common = Common {
+        api: options.api,
+        patience: options.patience,
+        pace: options.pace,
+        seed: options.seed,
+        journal: journal.clone(),
+        addresses: known,
+        own,
+        over,
+    };
+    perform(options, workload.as_ref(), faults, &mut field, &common, &stop).await?;
+    finish(workload.as_ref(), &mut field, &common).await;
+    let logs = field.cluster.nodes.iter().map(|node| node.log.clone()).collect();
+    drop(field);
+    journal.flush().map_err(|error| Unfit(format!("the history is not whole: {error}")))?;
+    Ok(Ran { directory, history: path, logs })
+}
+
+/// Clients and faults, and then healing.
+async fn perform(
+    options: &Options,
+    workload: &dyn Workload,
+    faults: Vec<String>,
+    field: &mut Field,
+    common: &Common,
+    stop: &watch::Sender<bool>,
+) -> Result<(), Unfit> {
+    workload.prepare(Seat::new(common.clone(), 0)).await;
+    let nemesis = Nemesis::new(faults, options.rhythm).map_err(Unfit)?;
+    let end = Instant::now() + options.time;
+    let progress = tokio::spawn(show(common.journal.clone(), nemesis.now(), options.time));
+    let mut clients = tokio::task::JoinSet::new();
+    for number in 0..options.clients {
+        clients.spawn(workload.client(Seat::new(common.clone(), number)));
+    }
+    nemesis.run(field, end).await;
+    field.heal();
+    let silent = field.cluster.wait_ready(READY).await;
+    field.note_exits(false);
+    field.announce();
+    common.journal.note("healed", json!({ "not_ready_in_time": silent }));
+    tokio::time::sleep(QUIET).await;
+    stop.send_replace(true);
+    // Whoever waits for an answer that never comes gives up after its patience; a client that does not
+    // stop at all is a bug of its workload, and its operation stays open.
+    let patience = options.patience * 3 + Duration::from_secs(20);
+    let stopped =
+        tokio::time::timeout(patience, async { while clients.join_next().await.is_some() {} }).await;
+    if stopped.is_err() {
+        common.journal.note("stuck", json!({ "clients": clients.len() }));
+        clients.shutdown().await;
+    }
+    progress.abort();
+    Ok(())
+}
+
+/// The last reads through every member, and whether all have come to the same.
+async fn finish(workload: &dyn Workload, field: &mut Field, common: &Common) {
+    let members = field.cluster.members().len();
+    let mut seats = tokio::task::JoinSet::new();
+    for member in 0..members {
+        seats.spawn(workload.finish(Seat::last(common.clone(), member)));
+    }
+    while seats.join_next().await.is_some() {}
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let mut process = common.journal.process();
+    loop {
+        let mut states = Vec::new();
+        for number in field.cluster.members() {
+            let name = field.cluster.nodes[number].name.clone();
+            let status = field.cluster.status(number).await;
+            states.push((name, status.map(|status| (status.applied, status.digest))));
+        }
+        let equal = states.iter().all(|(_, state)| state.is_some() && *state == states[0].1);
+        if equal || Instant::now() >= deadline {
+            for (name, state) in states {
+                let pending = process.invoke("digest", None, json!({}), &name);
+                match state {
+                    Some((applied, digest)) => pending.ok(json!({ "applied": applied, "digest": digest })),
+                    None => drop(pending),
+                }
+            }
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    field.note_exits(false);
+}
+
+fn directory_for(options: &Options) -> io::Result<PathBuf> {
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let nemesis = options.nemesis.join(",");
+    let name =
+        format!("{}-{}-{}-{unix}-{}", options.kind.name(), options.workload, short(&nemesis), options.seed);
+    let directory = options.store.join(name);
+    std::fs::create_dir_all(&directory)?;
+    directory.canonicalize()
+}
+
+fn short(names: &str) -> String {
+    names.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(40).collect()
+}
+
+fn cluster_for(
+    options: &Options,
+    workload: &dyn Workload,
+    directory: &Path,
+    network: Arc<Network>,
+) -> Cluster {
+    let mut flags = options.drawn_flags();
+    flags.extend(workload.flags(options.kind));
+    flags.extend(options.flags.iter().cloned());
+    let plan = Plan {
+        kind: options.kind,
+        programs: options.programs.clone(),
+        founders: options.nodes,
+        flags,
+        directory: directory.to_owned(),
+        data: Vec::new(),
+        environment: Vec::new(),
+    };
+    let mut cluster = Cluster::new(plan, network);
+    if let Some(old) = options.programs.old_oarlockd.as_ref().filter(|_| options.begins_with_old()) {
+        cluster.nodes.iter_mut().for_each(|node| node.program = Some(old.clone()));
+    }
+    cluster
+}
+
+async fn header_for(options: &Options, faults: &[String], cluster: &Cluster) -> Header {
+    let version = cluster.status(0).await.map(|status| status.version).unwrap_or_default();
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Header {
+        format: FORMAT,
+        workload: options.workload.clone(),
+        nemesis: faults.to_vec(),
+        api: options.api,
+        server: format!("{} {version}", options.kind.name()).trim_end().to_owned(),
+        nodes: options.nodes,
+        seed: options.seed,
+        seconds: options.time.as_secs(),
+        command: options.command.clone(),
+        began_unix_ms: u64::try_from(since_1970.as_millis()).unwrap_or(0),
+    }
+}
+
+fn client_addresses(network: &Network) -> Arc<Vec<IpAddr>> {
+    let clients = network.links().clients();
+    Arc::new((0..clients).map(|client| network.address(Place::Client(client)).into()).collect())
+}
+
+/// Shows how far the run is, until it is stopped.
+async fn show(journal: Journal, fault: watch::Receiver<String>, time: Duration) {
+    let mut progress = Progress::begin(time);
+    loop {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let now = fault.borrow().clone();
+        progress.show(journal.counts(), if now.is_empty() { &[] } else { std::slice::from_ref(&now) });
+    }
+}
