@@ -20,6 +20,7 @@ pub mod once;
 pub mod order;
 pub mod owners;
 pub mod queue;
+pub mod revision_order;
 pub mod set;
 #[cfg(test)]
 mod story;
@@ -52,6 +53,7 @@ pub fn all() -> Vec<Box<dyn Check>> {
         Box::new(once::Once),
         Box::new(append::Append),
         Box::new(exits::Exits),
+        Box::new(revision_order::RevisionOrder),
     ]
 }
 
