@@ -24,6 +24,7 @@ pub mod revision_order;
 pub mod set;
 #[cfg(test)]
 mod story;
+pub mod watch;
 pub mod wgl;
 
 /// A promise that can be judged.
@@ -54,6 +55,7 @@ pub fn all() -> Vec<Box<dyn Check>> {
         Box::new(append::Append),
         Box::new(exits::Exits),
         Box::new(revision_order::RevisionOrder),
+        Box::new(watch::Watch),
     ]
 }
 
