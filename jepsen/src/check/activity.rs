@@ -81,13 +81,18 @@ fn is_of(window: &FaultWindow, nemesis: &str) -> bool {
 
 /// A fault strikes unless its maker saw that it did nothing: figures that are all zero, or `false`.
 fn has_struck(window: &FaultWindow) -> bool {
-    match &window.effect {
+    is_effect(&window.effect)
+}
+
+fn is_effect(effect: &Value) -> bool {
+    match effect {
         Value::Bool(struck) => *struck,
         Value::Number(number) => number.as_f64() != Some(0.0),
         Value::Object(figures) => {
             let mut numbers = figures.values().filter_map(Value::as_f64).peekable();
             numbers.peek().is_none() || numbers.any(|number| number != 0.0)
         }
+        Value::Array(effects) => effects.is_empty() || effects.iter().any(is_effect),
         _ => true,
     }
 }
@@ -131,6 +136,7 @@ mod tests {
             (json!(false), Judgement::Unknown),
             (json!(0), Judgement::Unknown),
             (json!(["n1"]), Judgement::Valid),
+            (json!([0, {"dropped": 0}]), Judgement::Unknown),
         ] {
             history.faults[0].effect = effect;
             assert_eq!(Activity::default().judge(&history).judgement, judgement, "{:?}", history.faults);

@@ -5,7 +5,7 @@
 //! (src/vopr.zig, liveness mode); the four-second outages that Jepsen's reports tell of.
 
 use super::{Anomaly, Check, Verdict};
-use crate::history::History;
+use crate::history::{History, SKIPPED};
 use crate::report::outage::{Outages, is_write};
 
 /// Judges when writes succeeded.
@@ -38,7 +38,7 @@ impl Check for Availability {
             Verdict::of(NAME, format!("longest time without a write {longest} ms"), anomalies)
         };
         let mut verdict = verdict.count("longest ms", longest);
-        for window in &history.faults {
+        for window in history.faults.iter().filter(|window| window.fault != SKIPPED) {
             let ended = window.ended.unwrap_or(history.end);
             let Some(outage) = outages.longest_touching(window.began, ended) else { continue };
             let what = format!("longest ms under {}", window.fault);

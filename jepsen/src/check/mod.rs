@@ -21,6 +21,7 @@ pub mod order;
 pub mod owners;
 pub mod queue;
 pub mod revision_order;
+pub mod session;
 pub mod set;
 #[cfg(test)]
 mod story;
@@ -56,6 +57,7 @@ pub fn all() -> Vec<Box<dyn Check>> {
         Box::new(exits::Exits),
         Box::new(revision_order::RevisionOrder),
         Box::new(watch::Watch),
+        Box::new(session::Session::default()),
     ]
 }
 
