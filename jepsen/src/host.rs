@@ -3,15 +3,19 @@
 //! Linux gives each thread its own network namespace, and a child has that of the thread that started
 //! it. So a node's processes are all started on that node's thread, and in its network.
 
+use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 /// Deeds that wait for the thread. Its users wait for each, so that more than a few never do.
 const QUEUE_LENGTH: usize = 16;
+/// Processes of one node that are remembered.
+const PROCESSES_MAX: usize = 8;
 
 type Deed = Box<dyn FnOnce() + Send>;
 
@@ -22,6 +26,8 @@ pub struct Host {
     name: String,
     deeds: Option<SyncSender<Deed>>,
     thread: Option<JoinHandle<()>>,
+    /// Those started last; the ones before have ended, or so many would not have been started.
+    processes: Mutex<VecDeque<u32>>,
 }
 
 impl Host {
@@ -36,7 +42,12 @@ impl Host {
                 deed();
             }
         })?;
-        Ok(Self { name: name.to_owned(), deeds: Some(deeds), thread: Some(thread) })
+        Ok(Self {
+            name: name.to_owned(),
+            deeds: Some(deeds),
+            thread: Some(thread),
+            processes: Mutex::default(),
+        })
     }
 
     /// What it is called.
@@ -65,7 +76,16 @@ impl Host {
     /// # Errors
     /// If it cannot be started.
     pub fn spawn(&self, mut command: Command) -> io::Result<Child> {
-        self.run(move || command.spawn())?
+        let child = self.run(move || command.spawn())??;
+        let mut processes = self.processes.lock().unwrap_or_else(PoisonError::into_inner);
+        processes.push_front(child.id());
+        processes.truncate(PROCESSES_MAX);
+        Ok(child)
+    }
+
+    /// The processes started last, by their ids; some may have ended.
+    pub(crate) fn processes(&self) -> Vec<u32> {
+        self.processes.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
     }
 }
 

@@ -1,14 +1,15 @@
 //! The file system's face to the kernel: each request passes the gate and is done on the store.
 
 use super::faults::{Asks, Gate, Refused, Sync};
-use super::store::{DirEntry, Store};
+use super::names::Spot;
+use super::store::{DirEntry, Open, Store};
 use fuser::{
     BsdFileFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,
     KernelConfig, LockOwner, OpenAccMode, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
     ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, Request, TimeOrNow,
     WriteFlags,
 };
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag};
+use nix::fcntl::{AT_FDCWD, AtFlags, FallocateFlags, OFlag, fallocate};
 use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, UtimensatFlags, fchmodat, utimensat};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, fchownat};
@@ -18,6 +19,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -33,12 +35,13 @@ pub(super) struct Shared {
     store: Mutex<Store>,
     pub(super) gate: Gate,
     /// Whether syncs reach the real disk.
-    is_synced_for_real: bool,
+    pub(super) is_synced_for_real: AtomicBool,
     dir: PathBuf,
 }
 
 impl Shared {
-    pub(super) fn new(store: Store, gate: Gate, is_synced_for_real: bool, dir: &Path) -> Self {
+    pub(super) fn new(store: Store, gate: Gate, dir: &Path) -> Self {
+        let is_synced_for_real = AtomicBool::new(true);
         Self { store: Mutex::new(store), gate, is_synced_for_real, dir: dir.to_owned() }
     }
 
@@ -55,42 +58,88 @@ impl Shared {
     }
 
     /// Something that needs room if it makes the file longer.
-    fn admit_to(&self, req: &Request, handle: u64, end: u64) -> Result<(), Errno> {
-        let grows = end > self.store().length(handle)?;
+    fn admit_to(&self, req: &Request, open: &Open, end: u64) -> Result<(), Errno> {
+        let grows = end > open.file.metadata()?.len();
         self.admit(req, if grows { Asks::Room } else { Asks::Write })
     }
 
     fn write(&self, req: &Request, handle: u64, offset: u64, bytes: &[u8], flags: i32) -> Result<u32, Errno> {
-        self.admit_to(req, handle, offset + bytes.len() as u64)?;
-        self.store().write(handle, offset, bytes)?;
+        let open = self.store().opened(handle)?;
+        self.admit_to(req, &open, offset + bytes.len() as u64)?;
+        {
+            let mut unsynced = open.unsynced();
+            unsynced.keep(offset, bytes.len() as u64)?;
+            open.file.write_all_at(bytes, offset)?;
+        }
         if OFlag::from_bits_truncate(flags).intersects(OFlag::O_SYNC | OFlag::O_DSYNC) {
             self.sync(req, handle)?;
         }
         Ok(u32::try_from(bytes.len()).expect("the kernel's writes are short"))
     }
 
-    fn sync(&self, req: &Request, handle: u64) -> Result<(), Errno> {
-        match self.gate.admit_sync(req.pid()) {
-            Sync::Ignored => Ok(()),
-            Sync::Abandoned => Err(Errno::EIO),
-            Sync::Failed => {
-                self.store().sync_failed(handle);
-                Err(Errno::EIO)
-            }
-            Sync::Done => {
-                let file = self.store().sync(handle)?;
-                // Not under the lock: others go on while the disk works.
-                if self.is_synced_for_real { Ok(file.sync_data()?) } else { Ok(()) }
-            }
+    fn allocate(
+        &self,
+        req: &Request,
+        handle: u64,
+        (offset, length): (u64, u64),
+        mode: i32,
+    ) -> Result<(), Errno> {
+        let clears = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_ZERO_RANGE;
+        let known = FallocateFlags::FALLOC_FL_KEEP_SIZE | clears;
+        let flags = FallocateFlags::from_bits(mode).filter(|flags| known.contains(*flags));
+        let flags = flags.ok_or(Errno::EOPNOTSUPP)?;
+        let open = self.store().opened(handle)?;
+        self.admit_to(req, &open, offset + length)?;
+        let mut unsynced = open.unsynced();
+        if flags.intersects(clears) {
+            unsynced.keep(offset, length)?;
         }
+        let signed = |number: u64| i64::try_from(number).map_err(|_| Errno::EFBIG);
+        Ok(fallocate(&*open.file, flags, signed(offset)?, signed(length)?).map_err(io::Error::from)?)
+    }
+
+    fn sync(&self, req: &Request, handle: u64) -> Result<(), Errno> {
+        let ended = self.gate.admit_sync(req.pid());
+        let open = self.store().opened(handle)?;
+        match ended {
+            Sync::Ignored => return Ok(()),
+            Sync::Abandoned => return Err(Errno::EIO),
+            Sync::Failed => {
+                open.unsynced().sync_failed();
+                return Err(Errno::EIO);
+            }
+            Sync::Done => {}
+        }
+        let has_new_length = {
+            let mut unsynced = open.unsynced();
+            let has_new_length = unsynced.is_length_unsynced()?;
+            unsynced.synced()?;
+            has_new_length
+        };
+        let graves = self.store().synced(open.inode, has_new_length);
+        self.bury(&graves)?;
+        if self.is_synced_for_real.load(Ordering::Relaxed) { Ok(open.file.sync_data()?) } else { Ok(()) }
     }
 
     fn sync_dir(&self, req: &Request) -> Result<(), Errno> {
         match self.gate.admit_sync(req.pid()) {
             Sync::Ignored => Ok(()),
             Sync::Abandoned | Sync::Failed => Err(Errno::EIO),
-            Sync::Done => Ok(self.store().sync_names()?),
+            Sync::Done => {
+                let graves = self.store().names_synced();
+                self.bury(&graves)
+            }
         }
+    }
+
+    /// Removes files for good. The store is not locked meanwhile, for a large file takes a while.
+    fn bury(&self, graves: &[Spot]) -> Result<(), Errno> {
+        if graves.is_empty() {
+            return Ok(());
+        }
+        graves.iter().try_for_each(Spot::remove).map_err(io::Error::from)?;
+        self.store().forget_dead();
+        Ok(())
     }
 
     fn set(&self, req: &Request, inode: u64, asked: &Attributes) -> Result<FileAttr, Errno> {
@@ -504,9 +553,7 @@ impl Filesystem for FaultFs {
         mode: i32,
         reply: ReplyEmpty,
     ) {
-        let allocate = || Ok(self.shared.store().allocate(fh.0, offset, length, mode)?);
-        let admitted = self.shared.admit_to(req, fh.0, offset + length);
-        answer(reply, admitted.and_then(|()| allocate()));
+        answer(reply, self.shared.allocate(req, fh.0, (offset, length), mode));
     }
 }
 

@@ -4,18 +4,19 @@ use super::names::{Journal, Spot, is_dir};
 use super::unsynced::{Survival, Unsynced};
 use super::{Durable, Loss};
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, FallocateFlags, OFlag, fallocate, openat, readlinkat};
+use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, fstat, mkdirat};
 use nix::unistd::{linkat, symlinkat};
 use rand::Rng;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::{DirEntryExt, FileExt, MetadataExt};
+use std::os::unix::fs::{DirEntryExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The number that FUSE gives to the top directory.
 const TOP: u64 = 1;
@@ -46,7 +47,29 @@ pub(super) struct Store {
     next_handle: u64,
     journal: Journal,
     // In order, so that chance is the same each time.
-    unsynced: BTreeMap<u64, Unsynced>,
+    unsynced: BTreeMap<u64, Shared>,
+}
+
+/// Locked apart from the store, so that a slow write or sync of one file holds up no other.
+type Shared = Arc<Mutex<Unsynced>>;
+
+/// An open file.
+#[derive(Debug)]
+pub(super) struct Open {
+    pub(super) file: Arc<File>,
+    pub(super) inode: u64,
+    unsynced: Shared,
+}
+
+impl Open {
+    /// What of it is not durable. A panic elsewhere leaves at worst pages that were kept in vain.
+    pub(super) fn unsynced(&self) -> MutexGuard<'_, Unsynced> {
+        lock(&self.unsynced)
+    }
+}
+
+fn lock(unsynced: &Shared) -> MutexGuard<'_, Unsynced> {
+    unsynced.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Store {
@@ -176,7 +199,11 @@ impl Store {
     }
 
     pub(super) fn close(&mut self, handle: u64) {
-        self.handles.remove(&handle);
+        let Some(closed) = self.handles.remove(&handle) else { return };
+        let is_open = self.handles.values().any(|other| other.inode == closed.inode);
+        if !is_open && self.unsynced.get(&closed.inode).is_some_and(|unsynced| lock(unsynced).is_clean()) {
+            self.unsynced.remove(&closed.inode);
+        }
     }
 
     /// How many files are open.
@@ -184,57 +211,32 @@ impl Store {
         self.handles.len()
     }
 
-    fn handle_of(&self, handle: u64) -> io::Result<(Arc<File>, u64)> {
-        let handle = self.handles.get(&handle).ok_or(Errno::EBADF)?;
-        Ok((handle.file.clone(), handle.inode))
-    }
-
-    /// An open file, to be read without holding up others.
+    /// An open file, to be read.
     pub(super) fn file(&self, handle: u64) -> io::Result<Arc<File>> {
-        Ok(self.handle_of(handle)?.0)
+        Ok(self.handles.get(&handle).ok_or(Errno::EBADF)?.file.clone())
     }
 
-    /// How long an open file is.
-    pub(super) fn length(&self, handle: u64) -> io::Result<u64> {
-        Ok(self.file(handle)?.metadata()?.len())
+    /// An open file, to be changed or synced.
+    pub(super) fn opened(&mut self, handle: u64) -> io::Result<Open> {
+        let handle = self.handles.get(&handle).ok_or(Errno::EBADF)?;
+        let (file, inode) = (handle.file.clone(), handle.inode);
+        self.changing(inode, file)
     }
 
-    fn unsynced(&mut self, inode: u64, file: &Arc<File>) -> io::Result<&mut Unsynced> {
-        use std::collections::btree_map::Entry;
-        match self.unsynced.entry(inode) {
-            Entry::Occupied(there) => Ok(there.into_mut()),
-            Entry::Vacant(none) => Ok(none.insert(Unsynced::new(file.clone())?)),
-        }
-    }
-
-    pub(super) fn write(&mut self, handle: u64, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let (file, inode) = self.handle_of(handle)?;
-        self.unsynced(inode, &file)?.keep(offset, bytes.len() as u64)?;
-        file.write_all_at(bytes, offset)
+    fn changing(&mut self, inode: u64, file: Arc<File>) -> io::Result<Open> {
+        let unsynced = match self.unsynced.entry(inode) {
+            Entry::Occupied(there) => there.get().clone(),
+            Entry::Vacant(none) => none.insert(Arc::new(Mutex::new(Unsynced::new(file.clone())?))).clone(),
+        };
+        Ok(Open { file, inode, unsynced })
     }
 
     pub(super) fn truncate(&mut self, inode: u64, length: u64) -> io::Result<()> {
         let file = Arc::new(File::options().read(true).write(true).open(self.path(inode)?)?);
-        self.unsynced(inode, &file)?.keep_end(length)?;
-        file.set_len(length)
-    }
-
-    pub(super) fn allocate(&mut self, handle: u64, offset: u64, length: u64, mode: i32) -> io::Result<()> {
-        let flags = FallocateFlags::from_bits_truncate(mode);
-        let known = FallocateFlags::FALLOC_FL_KEEP_SIZE
-            | FallocateFlags::FALLOC_FL_PUNCH_HOLE
-            | FallocateFlags::FALLOC_FL_ZERO_RANGE;
-        if flags.bits() != mode || !known.contains(flags) {
-            return Err(Errno::EOPNOTSUPP.into());
-        }
-        let (file, inode) = self.handle_of(handle)?;
-        let clears = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_ZERO_RANGE;
-        let unsynced = self.unsynced(inode, &file)?;
-        if flags.intersects(clears) {
-            unsynced.keep(offset, length)?;
-        }
-        let signed = |number: u64| i64::try_from(number).map_err(|_| Errno::EFBIG);
-        Ok(fallocate(&*file, flags, signed(offset)?, signed(length)?)?)
+        let open = self.changing(inode, file)?;
+        let mut unsynced = open.unsynced();
+        unsynced.keep_end(length)?;
+        open.file.set_len(length)
     }
 
     pub(super) fn remove(&mut self, parent: u64, name: &OsStr, dir: bool) -> io::Result<()> {
@@ -273,58 +275,31 @@ impl Store {
         Ok(self.journal.rename(from, to)?)
     }
 
-    /// Makes a file durable, and what the file system's journal has to say of it. Gives the file, if
-    /// there is anything to be written to the real disk.
-    pub(super) fn sync(&mut self, handle: u64) -> io::Result<Arc<File>> {
-        let (file, inode) = self.handle_of(handle)?;
-        let mut is_journal_needed = self.journal.is_about(inode);
-        if let Some(unsynced) = self.unsynced.get_mut(&inode) {
-            is_journal_needed |= unsynced.is_length_unsynced()?;
-            if unsynced.synced()? {
-                self.unsynced.remove(&inode);
-            }
-        }
+    /// A file is durable. Makes names durable too, if the file system's journal has something to say of
+    /// it. Gives the graves to be removed.
+    pub(super) fn synced(&mut self, inode: u64, has_new_length: bool) -> Vec<Spot> {
         match self.durable {
-            Durable::WithJournal if is_journal_needed => self.sync_names()?,
-            Durable::WithJournal | Durable::NamesApart => {}
-        }
-        Ok(file)
-    }
-
-    pub(super) fn sync_failed(&mut self, handle: u64) {
-        let inode = self.handles.get(&handle).map(|handle| handle.inode);
-        if let Some(unsynced) = inode.and_then(|inode| self.unsynced.get_mut(&inode)) {
-            unsynced.sync_failed();
+            Durable::WithJournal if has_new_length || self.journal.is_about(inode) => self.journal.synced(),
+            Durable::WithJournal | Durable::NamesApart => Vec::new(),
         }
     }
 
-    /// Makes all names durable.
-    pub(super) fn sync_names(&mut self) -> io::Result<()> {
-        if self.journal.synced()? {
-            self.forget_dead()?;
-        }
-        Ok(())
+    /// All names are durable. Gives the graves to be removed.
+    pub(super) fn names_synced(&mut self) -> Vec<Spot> {
+        self.journal.synced()
     }
 
     /// What has no name any more has nothing to be taken back.
-    fn forget_dead(&mut self) -> io::Result<()> {
-        let mut dead = Vec::new();
-        for (inode, unsynced) in &self.unsynced {
-            if unsynced.file().metadata()?.nlink() == 0 {
-                dead.push(*inode);
-            }
-        }
-        dead.iter().for_each(|inode| {
-            self.unsynced.remove(inode);
-        });
-        Ok(())
+    pub(super) fn forget_dead(&mut self) {
+        let is_dead = |unsynced: &Shared| lock(unsynced).file().metadata().is_ok_and(|is| is.nlink() == 0);
+        self.unsynced.retain(|_, unsynced| !is_dead(unsynced));
     }
 
     /// The power is cut.
     pub(super) fn take_back(&mut self, survival: Survival, chance: &mut impl Rng) -> io::Result<Loss> {
         let mut loss = Loss::default();
         for (_, unsynced) in std::mem::take(&mut self.unsynced) {
-            let taken = unsynced.take_back(survival, chance)?;
+            let taken = lock(&unsynced).take_back(survival, chance)?;
             loss.files += u64::from(taken.lost_bytes > 0);
             loss.bytes += taken.lost_bytes;
             loss.kept_pieces += taken.kept_pieces;

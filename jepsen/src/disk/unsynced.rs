@@ -108,11 +108,16 @@ impl Unsynced {
         Ok(self.file.metadata()?.len() != self.length)
     }
 
-    /// A sync succeeded. True if nothing is left to take back.
-    pub(super) fn synced(&mut self) -> io::Result<bool> {
+    /// Whether there is nothing to take back.
+    pub(super) fn is_clean(&self) -> bool {
+        self.dirty.is_empty() && self.doomed.is_empty() && self.is_length_unsynced().is_ok_and(|is| !is)
+    }
+
+    /// A sync succeeded.
+    pub(super) fn synced(&mut self) -> io::Result<()> {
         self.dirty.clear();
         self.length = self.file.metadata()?.len();
-        Ok(self.doomed.is_empty())
+        Ok(())
     }
 
     /// A sync failed.
@@ -121,14 +126,17 @@ impl Unsynced {
     }
 
     /// The power is cut: makes the file what the disk holds.
-    pub(super) fn take_back(self, survival: Survival, chance: &mut impl Rng) -> io::Result<Taken> {
+    pub(super) fn take_back(&mut self, survival: Survival, chance: &mut impl Rng) -> io::Result<Taken> {
         let now = self.file.metadata()?.len();
         let mut taken = Taken::default();
         let mut length = self.length;
         let mut pages = Vec::new();
         let survives = survivors(survival, self.dirty.len(), chance);
-        let dirty = self.dirty.into_iter().enumerate().map(|(at, page)| (page, survives.get(at)));
-        let doomed = self.doomed.into_iter().map(|page| (page, None));
+        let dirty = std::mem::take(&mut self.dirty)
+            .into_iter()
+            .enumerate()
+            .map(|(at, page)| (page, survives.get(at)));
+        let doomed = std::mem::take(&mut self.doomed).into_iter().map(|page| (page, None));
         for ((page, durable), survives) in dirty.chain(doomed) {
             let current = read_page(&self.file, page)?;
             let mut bytes = durable.map_or_else(Vec::new, Vec::from);
@@ -238,7 +246,7 @@ mod tests {
         }
 
         fn cut(self, survival: Survival, seed: u64) -> (Vec<u8>, Taken) {
-            let Self { file, unsynced } = self;
+            let Self { file, mut unsynced } = self;
             let taken = unsynced.take_back(survival, &mut StdRng::seed_from_u64(seed)).unwrap();
             let unsynced = Unsynced::new(file.clone()).unwrap();
             (Self { file, unsynced }.contents(), taken)
@@ -272,7 +280,8 @@ mod tests {
         let mut test = Test::new(&[]);
         test.write(0, &[1; 5000]);
         assert!(test.unsynced.is_length_unsynced().unwrap());
-        assert!(test.unsynced.synced().unwrap());
+        test.unsynced.synced().unwrap();
+        assert!(test.unsynced.is_clean());
         assert!(!test.unsynced.is_length_unsynced().unwrap());
         test.write(4000, &[2; 3000]);
         assert!(test.cut(Survival::Nothing, 0).0 == [1; 5000]);
@@ -284,7 +293,8 @@ mod tests {
         test.write(0, &[2; 8192]);
         test.unsynced.sync_failed();
         test.write(0, &[3; 10]);
-        assert!(!test.unsynced.synced().unwrap());
+        test.unsynced.synced().unwrap();
+        assert!(!test.unsynced.is_clean());
         let (left, _) = test.cut(Survival::Nothing, 0);
         assert!(left[..10] == [3; 10] && left[10..4096] == [2; 4086] && left[4096..] == [1; 4096]);
     }

@@ -3,10 +3,11 @@
 //! | backend | each node has | faults |
 //! | --- | --- | --- |
 //! | [`Backend::Namespaces`] | a network namespace, a device, an address | all that a [`Link`] knows, on packets |
-//! | [`Backend::Proxy`] | a loopback address behind a proxy | those that a stream of bytes can suffer |
+//! | [`Backend::Proxies`] | a loopback address behind a proxy | those that a stream of bytes can suffer |
 
 mod links;
 mod namespaces;
+mod proxy;
 mod shapes;
 
 pub use links::{Counts, HELD_BACK, Link, Links, Place};
@@ -15,6 +16,8 @@ pub use shapes::{Shape, Whom};
 
 use crate::host::Host;
 use namespaces::Namespaces;
+use proxy::Proxies;
+use serde::{Deserialize, Serialize};
 use std::io;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -30,11 +33,27 @@ pub struct Layout {
     pub seed: u64,
 }
 
+/// How a network is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Backend {
+    /// Network namespaces and packets.
+    Namespaces,
+    /// Loopback addresses and proxies.
+    Proxies,
+}
+
 /// A network with its nodes' hosts. When it is dropped their processes end and all is gone.
 #[derive(Debug)]
 pub struct Network {
     links: Arc<Links>,
-    namespaces: Namespaces,
+    made: Made,
+}
+
+#[derive(Debug)]
+enum Made {
+    Namespaces(Namespaces),
+    Proxies(Proxies),
 }
 
 impl Network {
@@ -46,8 +65,35 @@ impl Network {
     pub fn namespaces(private: Private, layout: &Layout) -> io::Result<Self> {
         layout.check()?;
         let links = Arc::new(Links::new(layout.nodes, layout.clients));
-        let namespaces = Namespaces::start(private, layout, &links)?;
-        Ok(Self { links, namespaces })
+        let made = Made::Namespaces(Namespaces::start(private, layout, &links)?);
+        Ok(Self { links, made })
+    }
+
+    /// A network of proxies before these ports of each node, for where [`probe`] fails.
+    ///
+    /// # Errors
+    /// If there are more nodes or clients than addresses, or no addresses are free.
+    pub fn proxies(layout: &Layout, ports: &[u16]) -> io::Result<Self> {
+        layout.check()?;
+        let links = Arc::new(Links::new(layout.nodes, layout.clients));
+        let made = Made::Proxies(Proxies::start(layout, ports, &links)?);
+        Ok(Self { links, made })
+    }
+
+    /// How it is made.
+    pub fn backend(&self) -> Backend {
+        match self.made {
+            Made::Namespaces(_) => Backend::Namespaces,
+            Made::Proxies(_) => Backend::Proxies,
+        }
+    }
+
+    /// What links do not do here, or do otherwise, in sentences.
+    pub fn limits(&self) -> &'static [&'static str] {
+        match self.made {
+            Made::Namespaces(_) => &[],
+            Made::Proxies(_) => &proxy::LIMITS,
+        }
     }
 
     /// The links, to be changed at any time.
@@ -57,17 +103,26 @@ impl Network {
 
     /// Where a node's processes are started.
     pub fn host(&self, node: usize) -> &Host {
-        self.namespaces.host(node)
+        match &self.made {
+            Made::Namespaces(namespaces) => namespaces.host(node),
+            Made::Proxies(proxies) => proxies.host(node),
+        }
     }
 
     /// Where a place is: a node listens there, a client binds its connections to it.
     pub fn address(&self, place: Place) -> Ipv4Addr {
-        namespaces::address(place)
+        match &self.made {
+            Made::Namespaces(_) => namespaces::address(place),
+            Made::Proxies(proxies) => proxies.address(place),
+        }
     }
 
     /// Where others reach a node: what it advertises, and what clients dial.
     pub fn reached_at(&self, node: usize) -> Ipv4Addr {
-        self.address(Place::Node(node))
+        match &self.made {
+            Made::Namespaces(_) => namespaces::address(Place::Node(node)),
+            Made::Proxies(proxies) => proxies.reached_at(node),
+        }
     }
 }
 
