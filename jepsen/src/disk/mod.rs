@@ -24,6 +24,7 @@ pub mod damage;
 mod faults;
 mod filesystem;
 mod names;
+mod shared;
 mod store;
 mod unsynced;
 
@@ -32,12 +33,13 @@ pub use unsynced::Survival;
 
 use crate::net::{Lacking, Private};
 use faults::Gate;
-use filesystem::{FaultFs, Shared};
+use filesystem::FaultFs;
 use fuser::{BackgroundSession, Config, MountOption};
 use nix::mount::{MntFlags, umount2};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
+use shared::Shared;
 use std::fs::OpenOptions;
 use std::io;
 use std::path::{Path, PathBuf};

@@ -8,6 +8,7 @@ use crate::net::{Private, enter_private};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use std::fs;
+use std::io::Write;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -133,16 +134,27 @@ fn disk_speed() {
     in_private(|private, dir| {
         let disk =
             Disk::mount(private, &dir.join("store"), &dir.join("disk"), Durable::WithJournal, 1).unwrap();
-        for clients in ["1", "64"] {
-            for (name, data) in [("bare", dir.join("bare")), ("on the fault disk", disk.path().join("data"))]
-            {
-                fs::create_dir_all(&data).unwrap();
-                let server = Server::start(Host::new("n0").unwrap(), &data, &dir.join("log"), None);
+        let (bare, on_disk) = (dir.join("bare"), disk.path().join("data"));
+        let kinds =
+            [("bare", &bare, true), ("fault disk", &on_disk, true), ("without syncs", &on_disk, false)];
+        for (name, data, is_synced) in kinds {
+            disk.sync_for_real(is_synced);
+            fs::create_dir_all(data).unwrap();
+            let began = Instant::now();
+            let mut file = fs::File::create(data.join("zeros")).unwrap();
+            (0..1024).for_each(|_| file.write_all(&[0; 65_536]).unwrap());
+            let written = began.elapsed();
+            file.sync_all().unwrap();
+            println!("{name}: 64 MiB written in {written:?}, synced in {:?}", began.elapsed() - written);
+            super::damage::wipe(data).unwrap();
+            for clients in ["1", "64"] {
+                let server = Server::start(Host::new("n0").unwrap(), data, &dir.join("log"), None);
+                std::thread::sleep(Duration::from_secs(5)); // it prepares its log
                 let bench = ["bench", "put", "--clients", clients, "--seconds", "5", "--warm-up", "1"];
                 let output = oarlock(&bench);
-                println!("{clients} clients, {name}: {}", String::from_utf8_lossy(&output.stdout));
+                println!("{name}, {clients} clients: {}", String::from_utf8_lossy(&output.stdout));
                 server.stop();
-                super::damage::wipe(&data).unwrap();
+                super::damage::wipe(data).unwrap();
             }
         }
         println!("{:?}", disk.counts());
