@@ -11,6 +11,7 @@ use oarlock_jepsen::net::{self, Layout, Network};
 use oarlock_jepsen::report::{self, Judged};
 use oarlock_jepsen::run::{Options, Unfit, judge, run};
 use oarlock_jepsen::workload;
+use oarlock_jepsen::{clock, disk};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -61,8 +62,8 @@ fn lacking(options: &Options) -> impl Fn(Need) -> Option<String> {
         Need::Nothing | Need::Links | Need::Packets => None,
         Need::OldProgram if old => None,
         Need::OldProgram => Some("name an earlier program with --old-oarlockd".into()),
-        Need::Disks => Some("disks cannot fail yet".into()),
-        Need::Clocks => Some("clocks cannot be set yet".into()),
+        Need::Disks => disk::probe().err().map(|lacking| lacking.to_string()),
+        Need::Clocks => clock::probe().err().map(|lacking| lacking.to_string()),
     }
 }
 
@@ -77,7 +78,7 @@ fn perform(private: net::Private, options: &Options) -> Result<Judgement, Unfit>
     let network = Network::namespaces(private, &layout).map_err(|error| Unfit(error.to_string()))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Unfit(format!("no runtime: {error}")))?;
-    let ran = runtime.block_on(run(options, faults, Arc::new(network)))?;
+    let ran = runtime.block_on(run(options, faults, private, Arc::new(network)))?;
     drop(runtime);
     conclude(&ran.directory, &[])
 }
@@ -159,8 +160,11 @@ fn list() {
     }
     let names: Vec<&str> = check::all().iter().map(|check| check.name()).collect();
     println!("checks: {}", names.join(", "));
-    match net::probe() {
-        Ok(()) => println!("network: namespaces"),
-        Err(lacking) => println!("network: {lacking}"),
+    println!("this machine:");
+    for (what, probed) in [("network", net::probe()), ("disk", disk::probe()), ("clock", clock::probe())] {
+        match probed {
+            Ok(()) => println!("  {what}: faults can be made"),
+            Err(lacking) => println!("  {what}: {lacking}"),
+        }
     }
 }

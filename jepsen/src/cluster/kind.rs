@@ -67,8 +67,7 @@ impl Kind {
             Self::Oarlock => {
                 let program = node.program.as_ref().unwrap_or(&plan.programs.oarlockd);
                 let mut command = host::command(program);
-                command.args(founders_flags(node)).args(["--log-segment-bytes", "1048576"]);
-                command.args(&plan.flags).args(&node.flags);
+                command.args(founders_flags(node)).args(&plan.flags).args(&node.flags);
                 Ok(command)
             }
             Self::Etcd => {

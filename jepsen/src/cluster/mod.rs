@@ -56,8 +56,6 @@ pub struct Plan {
     pub directory: PathBuf,
     /// Each node's data directory; made if it is not there.
     pub data: Vec<PathBuf>,
-    /// Each node's further environment.
-    pub environment: Vec<Vec<(String, String)>>,
 }
 
 /// The nodes, of which some may not run.
@@ -88,15 +86,7 @@ impl Cluster {
         let name = format!("n{}", number + 1);
         let data = plan.data.get(number).cloned().unwrap_or_else(|| plan.directory.join(&name));
         let log = plan.directory.join(format!("{name}.log"));
-        let environment = plan.environment.get(number).cloned().unwrap_or_default();
-        Node::new(
-            number,
-            self.site.address(number),
-            self.site.advertised_peer(number),
-            data,
-            log,
-            environment,
-        )
+        Node::new(number, self.site.address(number), self.site.advertised_peer(number), data, log)
     }
 
     /// Names of all nodes with where the others reach them.

@@ -1,6 +1,7 @@
 //! One server process and its directory.
 
 use super::{CLIENT_PORT, Plan, Site};
+use crate::clock::Clock;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs::OpenOptions;
@@ -48,8 +49,8 @@ pub struct Node {
     pub data: PathBuf,
     /// What it logs, over all its lives.
     pub log: PathBuf,
-    /// Further environment of its process.
-    pub environment: Vec<(String, String)>,
+    /// Its clock, if that can be set.
+    pub clock: Option<Clock>,
     /// Another program than the plan's, for a node that was not yet upgraded.
     pub program: Option<PathBuf>,
     /// Further flags of this node alone.
@@ -70,7 +71,6 @@ impl Node {
         advertised_peer: SocketAddr,
         data: PathBuf,
         log: PathBuf,
-        environment: Vec<(String, String)>,
     ) -> Self {
         Self {
             number,
@@ -79,7 +79,7 @@ impl Node {
             advertised_peer,
             data,
             log,
-            environment,
+            clock: None,
             program: None,
             flags: Vec::new(),
             peers: Vec::new(),
@@ -104,7 +104,9 @@ impl Node {
         let log = OpenOptions::new().create(true).append(true).open(&self.log)?;
         let mut command = plan.kind.command(self, plan)?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        if let Some(clock) = &self.clock {
+            clock.give(&mut command);
+        }
         self.process = Some(site.spawn(self.number, command)?);
         self.life = Life::Running;
         Ok(())

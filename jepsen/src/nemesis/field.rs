@@ -1,6 +1,7 @@
 //! All that faults are done to.
 
 use crate::cluster::{Cluster, Kind, Life};
+use crate::disk::Disk;
 use crate::history::Journal;
 use crate::net::Network;
 use crate::workload::Address;
@@ -22,6 +23,8 @@ pub struct Field {
     pub cluster: Cluster,
     /// Their network.
     pub network: Arc<Network>,
+    /// The founders' disks, if they can fail.
+    pub disks: Vec<Disk>,
     /// What the faults' chance comes from.
     pub chance: StdRng,
     /// Where faults are written down.
@@ -112,9 +115,11 @@ impl Field {
     /// Ends every fault of links and processes and starts what does not run, whatever was done before.
     pub fn heal(&mut self) {
         self.network.links().reset();
+        self.disks.iter().for_each(Disk::heal);
         for number in self.cluster.members() {
-            if self.cluster.nodes[number].life == Life::Paused {
-                self.cluster.nodes[number].resume();
+            let node = &mut self.cluster.nodes[number];
+            if node.life == Life::Paused {
+                node.resume();
             }
         }
         self.note_exits(false);

@@ -1,7 +1,7 @@
 //! Members that come and go while clients write.
 
 use super::{Entry, Fault, Field, Need};
-use crate::cluster::{Kind, Life};
+use crate::cluster::Kind;
 use futures::future::LocalBoxFuture;
 use rand::Rng;
 use serde_json::{Value, json};
@@ -34,28 +34,13 @@ impl Fault for Replace {
         Box::pin(async move {
             let members = field.cluster.members();
             let room = field.network.links().nodes();
-            if members.len() < 3 || field.cluster.nodes.len() >= room {
-                return Err("there are too few members, or no addresses left".into());
+            let all_run = field.cluster.running().len() == members.len();
+            if members.len() < 3 || !all_run || field.cluster.nodes.len() >= room {
+                return Err("there is no member to spare, or no address left".into());
             }
             let goes = members[field.chance.random_range(0..members.len())];
             let refused = if self.lost { self.lose(field, goes).await? } else { Value::Null };
-            let begun = Instant::now();
-            field.cluster.remove_member(goes).await?;
-            field.announce();
-            let comes = field.cluster.add_member().await?;
-            field.start(comes);
-            field.announce();
-            let voted = votes_in_time(field, comes).await;
-            tokio::time::sleep(Duration::from_millis(500)).await;
-            let gone = &mut field.cluster.nodes[goes];
-            let stopped_by_itself = gone.take_exit().is_some();
-            gone.kill();
-            gone.life = Life::Removed;
-            Ok(json!({
-                "removed": field.names(&[goes]), "added": field.names(&[comes]), "votes": voted,
-                "took_ms": u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
-                "removed_stopped_by_itself": stopped_by_itself, "restart_without_disk": refused,
-            }))
+            Ok(json!({ "replaced": replace(field, goes).await, "restart_without_disk": refused }))
         })
     }
 
@@ -87,6 +72,34 @@ impl Replace {
         field.cluster.nodes[goes].kill();
         Ok(json!({ "refused": false, "served": serves }))
     }
+}
+
+/// Removes a member, whether it runs or not, and lets another one take its place.
+pub(super) async fn replace(field: &mut Field, goes: usize) -> Value {
+    let begun = Instant::now();
+    let comes = match exchange(field, goes).await {
+        Ok(comes) => comes,
+        Err(why) => return json!({ "failed": why }),
+    };
+    let votes = votes_in_time(field, comes).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let gone = &mut field.cluster.nodes[goes];
+    let stopped_by_itself = gone.take_exit().is_some();
+    gone.kill();
+    json!({
+        "removed": field.names(&[goes]), "added": field.names(&[comes]), "votes": votes,
+        "took_ms": u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+        "removed_stopped_by_itself": stopped_by_itself,
+    })
+}
+
+async fn exchange(field: &mut Field, goes: usize) -> Result<usize, String> {
+    field.cluster.remove_member(goes).await?;
+    field.announce();
+    let comes = field.cluster.add_member().await?;
+    field.start(comes);
+    field.announce();
+    Ok(comes)
 }
 
 /// Waits until a member has a vote.

@@ -4,6 +4,9 @@
 //! came of it goes into the history, so that a fault which had no effect can be told from one that the
 //! servers survived.
 
+mod clocks;
+mod damage;
+mod disks;
 mod field;
 mod links;
 mod members;
@@ -68,15 +71,29 @@ const ANY: &[Kind] = &[Kind::Oarlock, Kind::Etcd, Kind::Zookeeper];
 
 /// All kinds of faults.
 pub fn all() -> Vec<Entry> {
-    [process::entries(), links::entries(), operator::entries(), members::entries()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        process::entries(),
+        links::entries(),
+        disks::entries(),
+        clocks::entries(),
+        damage::entries(),
+        operator::entries(),
+        members::entries(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// The kind of this name.
 pub fn by_name(name: &str) -> Option<Entry> {
     all().into_iter().find(|entry| entry.name == name)
+}
+
+/// Whether any of these faults needs this.
+pub fn any_needs(names: &[String], need: Need) -> bool {
+    let singles = names.iter().flat_map(|name| name.split('+'));
+    singles.filter_map(by_name).any(|entry| entry.need == need)
 }
 
 /// Several faults at the same time.

@@ -2,6 +2,7 @@
 
 use super::{Entry, Fault, Field, Together, by_name};
 use rand::Rng;
+use rand::seq::SliceRandom;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -43,36 +44,48 @@ impl Nemesis {
         self.now.subscribe()
     }
 
-    /// Makes one fault after the other until `end`. All of them at least once if there is time. Nothing
-    /// is healed when the last one is cut short: that is for [`Field::heal`] to do.
+    /// Makes one fault after the other until `end`, and after it those that were not made yet. Of the
+    /// others the last one is cut short then; what is left of it is for [`Field::heal`] to undo.
     pub async fn run(self, field: &mut Field, end: Instant) {
-        if self.names.is_empty() {
-            tokio::time::sleep_until(end).await;
-            return;
-        }
-        let mut turn = 0;
-        let mut order: Vec<usize> = Vec::new();
+        let mut missing: Vec<&String> = self.names.iter().collect();
+        let mut order: Vec<&String> = Vec::new();
+        // What cannot be made once may be possible later, and some never are.
+        let mut attempts_left = self.names.len() * 4;
         loop {
-            if sleep(field, self.rhythm.pause, end).await {
+            let is_late = Instant::now() >= end;
+            if is_late && (missing.is_empty() || attempts_left == 0) {
                 return;
             }
-            if turn % self.names.len() == 0 {
-                order = shuffled(self.names.len(), field);
+            let until = if missing.is_empty() { end } else { Instant::now() + self.rhythm.pause * 2 };
+            sleep(field, self.rhythm.pause, until).await;
+            if self.names.is_empty() || (missing.is_empty() && Instant::now() >= end) {
+                continue;
             }
-            let name = &self.names[order[turn % self.names.len()]];
-            turn += 1;
+            if order.is_empty() {
+                order = if missing.is_empty() { self.names.iter().collect() } else { missing.clone() };
+                order.shuffle(&mut field.chance);
+            }
+            let Some(name) = order.pop() else { continue };
             self.now.send_replace(name.clone());
-            self.strike(name, field, end).await;
+            let cut_short = if missing.contains(&name) { None } else { Some(end) };
+            if self.strike(name, field, cut_short).await {
+                missing.retain(|other| *other != name);
+            }
+            attempts_left = attempts_left.saturating_sub(1);
             self.now.send_replace(String::new());
         }
     }
 
-    async fn strike(&self, name: &str, field: &mut Field, end: Instant) {
-        let Some(mut fault) = make(name) else { return };
+    /// Makes one fault. Whether it could be made.
+    async fn strike(&self, name: &str, field: &mut Field, cut_short: Option<Instant>) -> bool {
+        let Some(mut fault) = make(name) else { return false };
         field.journal.fault_begins(name);
-        match fault.begin(field).await {
+        let begun = fault.begin(field).await;
+        let made = begun.is_ok();
+        match begun {
             Ok(what) => {
-                sleep(field, self.rhythm.lasts, end).await;
+                let latest = Instant::now() + self.rhythm.lasts * 2;
+                sleep(field, self.rhythm.lasts, cut_short.unwrap_or(latest)).await;
                 let gone = field.note_exits(fault.ends_servers());
                 let effect = fault.end(field).await;
                 field.journal.fault_ends(name, what, effect);
@@ -87,6 +100,7 @@ impl Nemesis {
             Err(why) => field.journal.fault_skipped(name, &why),
         }
         field.note_exits(false);
+        made
     }
 }
 
@@ -96,17 +110,8 @@ fn make(name: &str) -> Option<Box<dyn Fault>> {
     if faults.len() == 1 { faults.pop() } else { Some(Box::new(Together(faults))) }
 }
 
-fn shuffled(count: usize, field: &mut Field) -> Vec<usize> {
-    use rand::seq::SliceRandom;
-    let mut order: Vec<usize> = (0..count).collect();
-    order.shuffle(&mut field.chance);
-    order
-}
-
-/// Sleeps for about so long. Whether the end came first.
-async fn sleep(field: &mut Field, mean: Duration, end: Instant) -> bool {
+/// Sleeps for about so long, or until the end.
+async fn sleep(field: &mut Field, mean: Duration, end: Instant) {
     let time = mean.mul_f64(field.chance.random_range(0.3..1.7));
-    let wake = Instant::now() + time;
-    tokio::time::sleep_until(wake.min(end)).await;
-    wake >= end
+    tokio::time::sleep_until((Instant::now() + time).min(end)).await;
 }

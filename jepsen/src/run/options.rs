@@ -147,8 +147,9 @@ impl Options {
         let pairs = match self.kind {
             Kind::Oarlock => vec![
                 ("--snapshot-count", pick(&["50", "200", "1000"])),
-                ("--overlay-bytes", pick(&["65536", "1048576", "33554432"])),
+                ("--overlay-bytes", pick(&["1048576", "4194304", "33554432"])),
                 ("--runtime", pick(&["compact", "spread"])),
+                ("--log-segment-bytes", pick(&["65536", "1048576"])),
                 ("--reserve-disk-bytes", "0".to_owned()),
             ],
             Kind::Etcd => vec![("--snapshot-count", pick(&["50", "200", "1000"]))],

@@ -2,10 +2,12 @@
 //! is read.
 
 use super::options::{Options, Unfit};
-use crate::cluster::{Cluster, PEER_PORT, Plan, Site};
+use crate::clock::Clock;
+use crate::cluster::{Cluster, Node, PEER_PORT, Plan, Site};
+use crate::disk::{Disk, Durable};
 use crate::history::{FORMAT, Header, Journal};
-use crate::nemesis::{Field, Nemesis};
-use crate::net::{Network, Place};
+use crate::nemesis::{self, Field, Need, Nemesis};
+use crate::net::{Network, Place, Private};
 use crate::progress::Progress;
 use crate::workload::{Common, Seat, Workload};
 use rand::SeedableRng;
@@ -53,20 +55,26 @@ impl Site for Network {
 ///
 /// # Errors
 /// If the servers do not come up, or the history cannot be written.
-pub async fn run(options: &Options, faults: Vec<String>, network: Arc<Network>) -> Result<Ran, Unfit> {
+pub async fn run(
+    options: &Options,
+    faults: Vec<String>,
+    private: Private,
+    network: Arc<Network>,
+) -> Result<Ran, Unfit> {
     let workload = options.workload()?;
     let directory =
         directory_for(options).map_err(|error| Unfit(format!("{}: {error}", options.store.display())))?;
     let mut cluster = cluster_for(options, workload.as_ref(), &directory, network.clone());
+    let disks = match nemesis::any_needs(&faults, Need::Disks) {
+        true => disks_for(options, &mut cluster, private)?,
+        false => Vec::new(),
+    };
+    if nemesis::any_needs(&faults, Need::Clocks) {
+        give_clocks(&mut cluster, &directory)?;
+    }
     let unstarted = |error: io::Error| Unfit(format!("the servers cannot be started: {error}"));
     cluster.start_all().map_err(unstarted)?;
-    let silent = cluster.wait_ready(READY).await;
-    if !silent.is_empty() {
-        let words = cluster.nodes.iter().map(|node| format!("{}: {}", node.name, node.last_lines(3)));
-        let words: Vec<String> = words.collect();
-        let why = format!("{} did not serve within {READY:?}:\n{}", silent.join(", "), words.join("\n"));
-        return Err(Unfit(why));
-    }
+    come_up(&mut cluster).await?;
     let header = header_for(options, &faults, &cluster).await;
     let path = directory.join("history.jsonl");
     let journal =
@@ -74,7 +82,7 @@ pub async fn run(options: &Options, faults: Vec<String>, network: Arc<Network>) 
     let (addresses, known) = watch::channel(Arc::new(Vec::new()));
     let chance = StdRng::seed_from_u64(options.seed ^ 0x04E3_E515);
     let (journaled, kept) = (journal.clone(), directory.clone());
-    let mut field = Field { cluster, network, chance, journal: journaled, addresses, directory: kept };
+    let mut field = Field { cluster, network, disks, chance, journal: journaled, addresses, directory: kept };
     field.announce();
     let (stop, over) = watch::channel(false);
     let own = client_addresses(&field.network);
@@ -94,6 +102,27 @@ pub async fn run(options: &Options, faults: Vec<String>, network: Arc<Network>) 
     drop(field);
     journal.flush().map_err(|error| Unfit(format!("the history is not whole: {error}")))?;
     Ok(Ran { directory, history: path, logs })
+}
+
+/// Waits until all servers serve. One that ends will not.
+async fn come_up(cluster: &mut Cluster) -> Result<(), Unfit> {
+    let deadline = Instant::now() + READY;
+    loop {
+        let silent = cluster.wait_ready(Duration::from_secs(1)).await;
+        let ended: Vec<_> = cluster.nodes.iter_mut().filter_map(Node::take_exit).collect();
+        if let Some(exit) = ended.first() {
+            return Err(Unfit(format!("{} ended instead of serving:\n{}", exit.node, exit.last_words)));
+        }
+        if silent.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            let words: Vec<String> =
+                cluster.nodes.iter().map(|node| format!("{}: {}", node.name, node.last_lines(3))).collect();
+            let why = format!("{} did not serve within {READY:?}:\n{}", silent.join(", "), words.join("\n"));
+            return Err(Unfit(why));
+        }
+    }
 }
 
 /// Clients and faults, and then healing.
@@ -181,6 +210,31 @@ fn short(names: &str) -> String {
     names.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(40).collect()
 }
 
+/// Disks that can fail, for the founders. What they hold lies beside the mounts.
+fn disks_for(options: &Options, cluster: &mut Cluster, private: Private) -> Result<Vec<Disk>, Unfit> {
+    let mut disks = Vec::new();
+    for node in &mut cluster.nodes {
+        let store = node.data.with_extension("disk");
+        let seed = options.seed.wrapping_add(node.number as u64);
+        let disk = Disk::mount(private, &store, &node.data, Durable::default(), seed)
+            .map_err(|error| Unfit(format!("the disk of {} cannot be mounted: {error}", node.name)))?;
+        // A directory on it, since servers want to make and rename their own.
+        node.data = disk.path().join("data");
+        disks.push(disk);
+    }
+    Ok(disks)
+}
+
+fn give_clocks(cluster: &mut Cluster, directory: &Path) -> Result<(), Unfit> {
+    for node in &mut cluster.nodes {
+        let file = directory.join(format!("{}.clock", node.name));
+        let clock =
+            Clock::wall(&file).map_err(|error| Unfit(format!("the clock of {}: {error}", node.name)))?;
+        node.clock = Some(clock);
+    }
+    Ok(())
+}
+
 fn cluster_for(
     options: &Options,
     workload: &dyn Workload,
@@ -197,7 +251,6 @@ fn cluster_for(
         flags,
         directory: directory.to_owned(),
         data: Vec::new(),
-        environment: Vec::new(),
     };
     let mut cluster = Cluster::new(plan, network);
     if let Some(old) = options.programs.old_oarlockd.as_ref().filter(|_| options.begins_with_old()) {
