@@ -149,7 +149,7 @@ impl Options {
                 ("--snapshot-count", pick(&["50", "200", "1000"])),
                 ("--overlay-bytes", pick(&["1048576", "4194304", "33554432"])),
                 ("--runtime", pick(&["compact", "spread"])),
-                ("--log-segment-bytes", pick(&["65536", "1048576"])),
+                ("--log-segment-bytes", "1048576".to_owned()),
                 ("--reserve-disk-bytes", "0".to_owned()),
             ],
             Kind::Etcd => vec![("--snapshot-count", pick(&["50", "200", "1000"]))],
