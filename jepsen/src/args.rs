@@ -68,6 +68,15 @@ pub struct Tour {
     pub common: Common,
 }
 
+/// How nodes are connected.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Connected {
+    /// Each has a network of its own; packets can be spoiled.
+    Namespaces,
+    /// Each has a loopback address, and proxies before its ports.
+    Proxies,
+}
+
 /// How runs are made.
 #[derive(Args, Clone)]
 pub struct Common {
@@ -105,6 +114,9 @@ pub struct Common {
     /// Mean time between two faults.
     #[arg(long, value_parser = humantime::parse_duration, default_value = "4s")]
     pub fault_pause: Duration,
+    /// How nodes are connected. Default: namespaces if this machine allows them.
+    #[arg(long, value_enum)]
+    pub network: Option<Connected>,
     /// Further flags of the servers.
     #[arg(long = "flag", allow_hyphen_values = true)]
     pub flags: Vec<String>,

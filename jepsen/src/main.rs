@@ -2,12 +2,13 @@
 
 mod args;
 
-use args::{Arguments, Check, Common, Run, Tour, Verb};
+use args::{Arguments, Check, Common, Connected, Run, Tour, Verb};
 use clap::Parser;
 use oarlock_jepsen::check::{self, Judgement};
+use oarlock_jepsen::cluster::{CLIENT_PORT, Kind, PEER_PORT};
 use oarlock_jepsen::history::{History, Outcome, edn};
 use oarlock_jepsen::nemesis::{self, Need};
-use oarlock_jepsen::net::{self, Layout, Network};
+use oarlock_jepsen::net::{self, Layout, Network, Private};
 use oarlock_jepsen::report::{self, Judged};
 use oarlock_jepsen::run::{Options, Unfit, judge, run};
 use oarlock_jepsen::workload;
@@ -50,35 +51,69 @@ fn seed(common: &Common) -> u64 {
 }
 
 fn run_one(arguments: &Run) -> Result<Judgement, Unfit> {
-    let private = net::enter_private().map_err(|error| Unfit(error.to_string()))?;
+    let private = connect(&arguments.common)?;
     let options = arguments.common.options(&arguments.workload, seed(&arguments.common));
     perform(private, &options)
 }
 
-/// What a fault needs and this machine, or this command line, does not give.
-fn lacking(options: &Options) -> impl Fn(Need) -> Option<String> {
-    let old = options.programs.old_oarlockd.is_some();
-    move |need| match need {
-        Need::Nothing | Need::Links | Need::Packets => None,
-        Need::OldProgram if old => None,
-        Need::OldProgram => Some("name an earlier program with --old-oarlockd".into()),
-        Need::Disks => disk::probe().err().map(|lacking| lacking.to_string()),
-        Need::Clocks => clock::probe().err().map(|lacking| lacking.to_string()),
+/// Enters a network of this program's own, before there is any other thread. Without one there are
+/// proxies, which can do less, and it is said why.
+fn connect(common: &Common) -> Result<Option<Private>, Unfit> {
+    match common.network {
+        Some(Connected::Proxies) => Ok(None),
+        Some(Connected::Namespaces) => {
+            net::enter_private().map(Some).map_err(|error| Unfit(error.to_string()))
+        }
+        None => match net::probe().and_then(|()| net::enter_private()) {
+            Ok(private) => Ok(Some(private)),
+            Err(error) => {
+                eprintln!("{error}");
+                Ok(None)
+            }
+        },
     }
 }
 
-fn perform(private: net::Private, options: &Options) -> Result<Judgement, Unfit> {
+/// What a fault needs and this machine, or this command line, does not give.
+fn lacking(private: Option<Private>, options: &Options) -> impl Fn(Need) -> Option<String> {
+    let has_old = options.programs.old_oarlockd.is_some();
+    move |need| match need {
+        Need::Nothing | Need::Links => None,
+        Need::Packets if private.is_some() => None,
+        Need::Packets => Some("proxies carry streams, not packets".into()),
+        Need::Disks if private.is_none() => Some("disks are mounted in namespaces only".into()),
+        Need::Disks => disk::probe().err().map(|lacking| lacking.to_string()),
+        Need::Clocks => clock::probe().err().map(|lacking| lacking.to_string()),
+        Need::OldProgram if has_old => None,
+        Need::OldProgram => Some("name an earlier program with --old-oarlockd".into()),
+    }
+}
+
+fn network(private: Option<Private>, options: &Options) -> Result<Network, Unfit> {
+    let layout = Layout { nodes: options.room(), clients: CLIENT_ADDRESSES, seed: options.seed };
+    let made = match private {
+        Some(private) => Network::namespaces(private, &layout),
+        None if options.kind == Kind::Zookeeper => {
+            return Err(Unfit(
+                "ZooKeeper's servers do not listen behind proxies; they need namespaces".into(),
+            ));
+        }
+        None => Network::proxies(&layout, &[CLIENT_PORT, PEER_PORT]),
+    };
+    made.map_err(|error| Unfit(error.to_string()))
+}
+
+fn perform(private: Option<Private>, options: &Options) -> Result<Judgement, Unfit> {
     options.workload()?;
-    let (faults, left_out) = options.faults(lacking(options))?;
+    let (faults, left_out) = options.faults(lacking(private, options))?;
     for name in left_out {
         eprintln!("left out: {name}");
     }
     println!("seed {}, faults {}", options.seed, faults.join(", "));
-    let layout = Layout { nodes: options.room(), clients: CLIENT_ADDRESSES, seed: options.seed };
-    let network = Network::namespaces(private, &layout).map_err(|error| Unfit(error.to_string()))?;
+    let network = Arc::new(network(private, options)?);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Unfit(format!("no runtime: {error}")))?;
-    let ran = runtime.block_on(run(options, faults, private, Arc::new(network)))?;
+    let ran = runtime.block_on(run(options, faults, private, network))?;
     drop(runtime);
     conclude(&ran.directory, &[])
 }
@@ -112,7 +147,7 @@ fn tour(arguments: &Tour) -> Result<Judgement, Unfit> {
             workload::all().into_iter().filter(|workload| workload.apis().contains(&arguments.common.api));
         names = fits.map(|workload| workload.name().to_owned()).collect();
     }
-    let private = net::enter_private().map_err(|error| Unfit(error.to_string()))?;
+    let private = connect(&arguments.common)?;
     let (begun, mut seed) = (Instant::now(), seed(&arguments.common));
     let mut worst = Judgement::Valid;
     for name in names.iter().cycle() {

@@ -87,17 +87,16 @@ impl Kind {
 
 /// The flags that etcd and Oarlock share.
 fn founders_flags(node: &Node) -> Vec<String> {
-    let client = node.endpoint();
     let peer = format!("http://{}:{PEER_PORT}", node.address);
     let members: Vec<String> =
         node.peers.iter().map(|(name, address)| format!("{name}=http://{address}")).collect();
     let pairs = [
         ("--name", node.name.clone()),
         ("--data-dir", node.data.display().to_string()),
-        ("--listen-client-urls", client.clone()),
-        ("--advertise-client-urls", client),
+        ("--listen-client-urls", node.listens_at()),
+        ("--advertise-client-urls", node.endpoint()),
         ("--listen-peer-urls", peer),
-        ("--initial-advertise-peer-urls", format!("http://{}", node.advertised_peer)),
+        ("--initial-advertise-peer-urls", format!("http://{}", node.advertised_peer())),
         ("--initial-cluster", members.join(",")),
         ("--initial-cluster-state", if node.joins { "existing" } else { "new" }.to_owned()),
         ("--initial-cluster-token", "jepsen".to_owned()),

@@ -32,8 +32,8 @@ pub trait Site: Send + Sync {
     /// The node's own address.
     fn address(&self, node: usize) -> IpAddr;
 
-    /// Where the other members reach it.
-    fn advertised_peer(&self, node: usize) -> SocketAddr;
+    /// Where others reach it: clients, and the other members.
+    fn reached_at(&self, node: usize) -> IpAddr;
 
     /// Starts a program there.
     ///
@@ -86,12 +86,12 @@ impl Cluster {
         let name = format!("n{}", number + 1);
         let data = plan.data.get(number).cloned().unwrap_or_else(|| plan.directory.join(&name));
         let log = plan.directory.join(format!("{name}.log"));
-        Node::new(number, self.site.address(number), self.site.advertised_peer(number), data, log)
+        Node::new(number, self.site.address(number), self.site.reached_at(number), data, log)
     }
 
     /// Names of all nodes with where the others reach them.
     fn peers(&self) -> Vec<(String, SocketAddr)> {
-        self.nodes.iter().map(|node| (node.name.clone(), node.advertised_peer)).collect()
+        self.nodes.iter().map(|node| (node.name.clone(), node.advertised_peer())).collect()
     }
 
     /// A node more, that is to join; it does not run yet. Returns its position.

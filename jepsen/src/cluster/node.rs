@@ -1,6 +1,6 @@
 //! One server process and its directory.
 
-use super::{CLIENT_PORT, Plan, Site};
+use super::{CLIENT_PORT, PEER_PORT, Plan, Site};
 use crate::clock::Clock;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -43,8 +43,8 @@ pub struct Node {
     pub name: String,
     /// Its own address.
     pub address: IpAddr,
-    /// Where other members reach it.
-    pub advertised_peer: SocketAddr,
+    /// Where clients and other members reach it.
+    pub reached_at: IpAddr,
     /// Its data.
     pub data: PathBuf,
     /// What it logs, over all its lives.
@@ -68,7 +68,7 @@ impl Node {
     pub(super) fn new(
         number: usize,
         address: IpAddr,
-        advertised_peer: SocketAddr,
+        reached_at: IpAddr,
         data: PathBuf,
         log: PathBuf,
     ) -> Self {
@@ -76,7 +76,7 @@ impl Node {
             number,
             name: format!("n{}", number + 1),
             address,
-            advertised_peer,
+            reached_at,
             data,
             log,
             clock: None,
@@ -91,7 +91,17 @@ impl Node {
 
     /// Where clients reach it.
     pub fn endpoint(&self) -> String {
+        format!("http://{}:{CLIENT_PORT}", self.reached_at)
+    }
+
+    /// Where it listens for clients; an operator is at this end of every fault.
+    pub fn listens_at(&self) -> String {
         format!("http://{}:{CLIENT_PORT}", self.address)
+    }
+
+    /// Where other members reach it.
+    pub fn advertised_peer(&self) -> SocketAddr {
+        SocketAddr::new(self.reached_at, PEER_PORT)
     }
 
     /// Process id while it has a process.

@@ -67,7 +67,7 @@ impl Cluster {
     pub async fn add_member(&mut self) -> Told<usize> {
         let members = self.list_members().await?;
         let number = self.add_node();
-        let url = format!("http://{}", self.nodes[number].advertised_peer);
+        let url = format!("http://{}", self.nodes[number].advertised_peer());
         let (kind, name) = (self.plan.kind, self.nodes[number].name.clone());
         if let Err(why) = self.ask(async |node| add(kind, node, &name, &url).await).await {
             self.nodes.pop();
@@ -78,7 +78,7 @@ impl Cluster {
             .nodes
             .iter()
             .filter(is_member)
-            .map(|node| (node.name.clone(), node.advertised_peer))
+            .map(|node| (node.name.clone(), node.advertised_peer()))
             .collect();
         self.nodes[number].peers = peers;
         self.nodes[number].joins = true;

@@ -62,7 +62,7 @@ impl Kind {
 }
 
 pub(super) async fn channel(node: &Node) -> Option<Channel> {
-    let endpoint = Endpoint::from_shared(node.endpoint()).ok()?;
+    let endpoint = Endpoint::from_shared(node.listens_at()).ok()?;
     endpoint.connect_timeout(PATIENCE).timeout(PATIENCE * 5).connect().await.ok()
 }
 

@@ -3,7 +3,7 @@
 
 use super::options::{Options, Unfit};
 use crate::clock::Clock;
-use crate::cluster::{Cluster, Node, PEER_PORT, Plan, Site};
+use crate::cluster::{Cluster, Node, Plan, Site};
 use crate::disk::{Disk, Durable};
 use crate::history::{FORMAT, Header, Journal};
 use crate::nemesis::{self, Field, Need, Nemesis};
@@ -14,7 +14,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use serde_json::json;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::Arc;
@@ -42,8 +42,8 @@ impl Site for Network {
         Self::address(self, Place::Node(node)).into()
     }
 
-    fn advertised_peer(&self, node: usize) -> SocketAddr {
-        SocketAddr::new(self.reached_at(node).into(), PEER_PORT)
+    fn reached_at(&self, node: usize) -> IpAddr {
+        Self::reached_at(self, node).into()
     }
 
     fn spawn(&self, node: usize, command: Command) -> io::Result<Child> {
@@ -58,16 +58,18 @@ impl Site for Network {
 pub async fn run(
     options: &Options,
     faults: Vec<String>,
-    private: Private,
+    private: Option<Private>,
     network: Arc<Network>,
 ) -> Result<Ran, Unfit> {
     let workload = options.workload()?;
     let directory =
         directory_for(options).map_err(|error| Unfit(format!("{}: {error}", options.store.display())))?;
     let mut cluster = cluster_for(options, workload.as_ref(), &directory, network.clone());
-    let disks = match nemesis::any_needs(&faults, Need::Disks) {
-        true => disks_for(options, &mut cluster, private)?,
-        false => Vec::new(),
+    let disks = match private {
+        Some(private) if nemesis::any_needs(&faults, Need::Disks) => {
+            disks_for(options, &mut cluster, private)?
+        }
+        Some(_) | None => Vec::new(),
     };
     if nemesis::any_needs(&faults, Need::Clocks) {
         give_clocks(&mut cluster, &directory)?;
