@@ -8,14 +8,19 @@ SHELL := /bin/bash
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/oarlock/target
 BIN := $(CARGO_TARGET_DIR)/release
 CARGO_FLAGS := --release --locked
+# Where fault tests keep their histories and reports.
+STORE ?= $(HOME)/.cache/oarlock/jepsen
 
-.PHONY: help setup build cluster stop test quick conformance fmt lint doc sim soak bench compare locks clean
+.PHONY: help setup setup-tests build cluster stop test quick conformance jepsen fmt lint doc sim soak bench compare locks clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 setup: ## install the packages that a bare Debian lacks
 	@./deploy/setup.sh
+
+setup-tests: setup
+	@./deploy/setup.sh --tests
 
 build: setup ## build oarlockd and oarlock
 	cargo build $(CARGO_FLAGS) -p oarlock-server -p oarlock-cli
@@ -26,7 +31,7 @@ cluster: build ## start three nodes on loopback and say how to talk to them
 stop: ## stop the nodes that `make cluster` started
 	@./deploy/cluster.sh stop $(BIN)
 
-test: setup ## every test that belongs in CI
+test: setup-tests ## every test that belongs in CI
 	cargo build $(CARGO_FLAGS) --workspace
 	cargo test $(CARGO_FLAGS) --workspace --no-fail-fast
 	./tests/conformance/run.sh --quick $(BIN)
@@ -50,9 +55,14 @@ doc: setup ## the API documentation
 sim: setup ## two thousand fresh seeds of the simulator
 	base=$$(date +%s); cargo run $(CARGO_FLAGS) -p oarlock-tests --bin sim -- --seeds $$base..$$((base + 2000)) --jobs 2 --keep-going
 
-soak: setup ## the simulator for hours: make soak MINUTES=240
-	base=$$(date +%s); cargo run $(CARGO_FLAGS) -p oarlock-tests --bin sim -- --seeds $$base..$$((base + 100000000)) \
-		--minutes $(or $(MINUTES),120) --jobs 2 --keep-going
+soak: setup-tests ## the simulator and real servers under faults for hours: make soak MINUTES=240
+	cargo build $(CARGO_FLAGS) --workspace
+	base=$$(date +%s); $(BIN)/sim --seeds $$base..$$((base + 100000000)) --minutes $(or $(MINUTES),120) --jobs 1 --keep-going & \
+	$(BIN)/oarlock-jepsen tour --total $(or $(MINUTES),120)m --nemesis swarm --store $(STORE); jepsen=$$?; wait $$! && exit $$jepsen
+
+jepsen: setup-tests ## real servers under faults, every workload in turn: make jepsen MINUTES=20
+	cargo build $(CARGO_FLAGS) -p oarlock-server -p oarlock-cli -p oarlock-jepsen
+	$(BIN)/oarlock-jepsen tour --total $(or $(MINUTES),20)m --nemesis swarm --store $(STORE)
 
 bench: build ## first figures against a fresh three-node cluster
 	@./bench/first_figures.sh $(BIN)

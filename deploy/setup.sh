@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what a bare Debian with a Rust toolchain lacks to build Oarlock. Does nothing, and asks
-# for no rights, when everything is there.
+# Installs what a bare Debian with a Rust toolchain lacks to build Oarlock, and with --tests what its
+# fault tests can use besides. Does nothing, and asks for no rights, when everything is there.
 set -euo pipefail
 
 missing=()
@@ -14,6 +14,10 @@ need "ls /usr/include/google/protobuf/descriptor.proto" libprotobuf-dev # schema
 # RocksDB's bindings. libclang-cpp.so is another library, and often there without this one.
 need "ls /usr/lib/llvm-*/lib/libclang.so* || ls /usr/lib/*/libclang-[0-9]*.so*" libclang-dev
 need "command -v curl" curl
+if [ "${1:-}" = --tests ]; then
+  need "ls /usr/lib/*/faketime/libfaketimeMT.so.1" libfaketime # clocks that jump
+  need "command -v setpriv" util-linux # servers that end with their test
+fi
 
 if [ ${#missing[@]} -gt 0 ]; then
   echo "installing: ${missing[*]}"
