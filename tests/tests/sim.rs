@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Seeds that found something once (see the track record in the README), beyond the first hundred.
+/// Seeds that found something once (see the track record in jepsen/README.md), beyond the first hundred.
 const REMEMBERED: [u64; 5] = [107, 126, 278, 376, 1_796_012_474];
 
 fn check(outcome: &Outcome) {
