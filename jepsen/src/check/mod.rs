@@ -19,6 +19,7 @@ pub mod model;
 pub mod once;
 pub mod order;
 pub mod owners;
+pub mod porcupine;
 pub mod queue;
 pub mod revision_order;
 pub mod session;
