@@ -14,6 +14,15 @@ use std::sync::Arc;
 /// monotonic clock, at which it was proposed.
 pub const OWN_BUSINESS: u64 = 0;
 
+/// How long a request may wait.
+#[derive(Clone, Copy, Debug)]
+pub struct TimeLimit {
+    /// Microseconds on the monotonic clock at which it has waited too long.
+    pub deadline_us: u64,
+    /// Milliseconds from its arrival until then.
+    pub timeout_ms: u64,
+}
+
 /// From the driver to the applier, in order. All replies are the applier's, so that they cannot
 /// overtake watch events.
 #[derive(Debug)]
@@ -51,6 +60,8 @@ pub enum ToApplier {
         caller: Caller,
         /// What.
         query: Query,
+        /// How long that may take.
+        limit: TimeLimit,
     },
     /// Answer with the members once this index is applied.
     ReadMembers {
@@ -60,6 +71,8 @@ pub enum ToApplier {
         origin: Origin,
         /// The member that was added, or zero.
         added: NodeId,
+        /// How long that may take.
+        limit: TimeLimit,
     },
     /// Complete this with what the applier knows, and reply.
     Status {

@@ -250,8 +250,9 @@ pub enum Refusal {
         /// Milliseconds waited.
         after_ms: u64,
     },
-    /// A read, keep-alive or administrative request was not confirmed in time; reads have no effect.
-    #[error("not confirmed by a quorum within {after_ms} ms; retry")]
+    /// A read, keep-alive or administrative request was not confirmed in time, or a read was and what
+    /// it must see did not come to this node in time; reads have no effect.
+    #[error("not confirmed by a quorum, or this node did not catch up, within {after_ms} ms; retry")]
     TimedOut {
         /// Milliseconds waited.
         after_ms: u64,

@@ -16,6 +16,7 @@ impl Applier {
         match message {
             ToApplier::Tick(now) => {
                 self.ticked = true;
+                self.refuse_late_reads(now, sinks);
                 self.hub.tick(now.mono_us, &mut self.frames);
             }
             ToApplier::Wait { count, origin } => self.waiters.add(count, origin),
@@ -25,11 +26,11 @@ impl Applier {
                 }
             }
             ToApplier::Reply { origin, result } => self.answer(origin, result, sinks),
-            ToApplier::Read { index, origin, caller, query } => {
-                self.reads.add(index, origin, Question::State(caller, query));
+            ToApplier::Read { index, origin, caller, query, limit } => {
+                self.reads.add(index, origin, Question::State(caller, query), limit);
             }
-            ToApplier::ReadMembers { index, origin, added } => {
-                self.reads.add(index, origin, Question::Members { added });
+            ToApplier::ReadMembers { index, origin, added, limit } => {
+                self.reads.add(index, origin, Question::Members { added }, limit);
             }
             ToApplier::Status { origin, status } => {
                 let status = Box::new(self.complete(*status));
@@ -125,6 +126,13 @@ impl Applier {
                 Question::Members { added } => Ok(Response::Members { added, members: self.members() }),
             };
             self.answer(origin, result, sinks);
+        }
+    }
+
+    /// Refuses the reads whose index did not come in time: this node may be cut off from the leader.
+    fn refuse_late_reads(&mut self, now: Now, sinks: &mut Sinks<'_>) {
+        for (origin, refusal) in self.reads.expire(now.mono_us) {
+            self.answer(origin, Err(refusal), sinks);
         }
     }
 

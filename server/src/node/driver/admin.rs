@@ -3,7 +3,7 @@
 use super::changes::{No, Verdict};
 use super::rounds::{Asker, Waiting};
 use crate::log_format::Membership;
-use crate::node::exchange::{Reign, ToApplier};
+use crate::node::exchange::{Reign, TimeLimit, ToApplier};
 use crate::node::request::{Admin, Origin, Refusal, Response};
 use oarlock_state::command::Member;
 use oarlock_state::{NodeId, Rejection};
@@ -159,8 +159,8 @@ impl Asked {
             Order::Change(membership) => {
                 let added = membership.put.iter().find(|member| member.learner).map(|member| member.node);
                 let asker = Asker::Members { origin: self.origin, added: added.unwrap_or_default() };
-                let (deadline_us, timeout_ms) = (self.deadline_us, self.timeout_ms);
-                Settled::Ask(Waiting { asker, deadline_us, timeout_ms })
+                let limit = TimeLimit { deadline_us: self.deadline_us, timeout_ms: self.timeout_ms };
+                Settled::Ask(Waiting { asker, limit })
             }
             Order::Move(_) => {
                 Settled::Reply(ToApplier::Reply { origin: self.origin, result: Ok(Response::Done) })

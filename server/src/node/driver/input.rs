@@ -6,7 +6,7 @@ use super::rounds::{Asker, Waiting};
 use super::writes::Pending;
 use super::{Driver, offer};
 use crate::consensus::StepError;
-use crate::node::exchange::ToApplier;
+use crate::node::exchange::{TimeLimit, ToApplier};
 use crate::node::io::{Input, Now};
 use crate::node::request::{
     self, Admin, Consistency, NodeStatus, Origin, PeerProgress, Refusal, Request, Write,
@@ -261,6 +261,8 @@ impl Driver {
         timeout_ms: u32,
         to_applier: &mut Vec<ToApplier>,
     ) -> Result<(), Refusal> {
+        let (deadline_us, timeout_ms) = self.deadline(now, timeout_ms);
+        let limit = TimeLimit { deadline_us, timeout_ms };
         let is_fresh = match consistency {
             Consistency::Serializable => true,
             Consistency::Linearizable => false,
@@ -270,14 +272,13 @@ impl Driver {
             }),
         };
         if is_fresh && let Asker::Read { origin, caller, query } = asker {
-            to_applier.push(ToApplier::Read { index: 0, origin, caller, query });
+            to_applier.push(ToApplier::Read { index: 0, origin, caller, query, limit });
             return Ok(());
         }
         if self.rounds.len() >= self.options.pending_requests_max {
             return Err(Refusal::Busy { queue: "reads" });
         }
-        let (deadline_us, timeout_ms) = self.deadline(now, timeout_ms);
-        self.rounds.ask(Waiting { asker, deadline_us, timeout_ms });
+        self.rounds.ask(Waiting { asker, limit });
         Ok(())
     }
 

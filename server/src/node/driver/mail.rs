@@ -7,7 +7,7 @@ use super::changes::{Answer, No};
 use super::forward::{Admission, Sent};
 use super::rounds::{Asker, Waiting};
 use crate::log_format::{membership_from_proto, membership_to_proto, proposal_from_proto, proposal_to_proto};
-use crate::node::exchange::{KeepAliveBatch, ToApplier};
+use crate::node::exchange::{KeepAliveBatch, TimeLimit, ToApplier};
 use crate::node::io::Now;
 use oarlock_proto::internal::peer as pb;
 use oarlock_proto::internal::peer::Envelope;
@@ -136,9 +136,9 @@ impl Driver {
             return;
         }
         // Whoever asks gives up after an election timeout and asks again.
-        let (deadline_us, timeout_ms) = (now.mono_us + self.options.election_us(), 0);
+        let limit = TimeLimit { deadline_us: now.mono_us + self.options.election_us(), timeout_ms: 0 };
         let asker = Asker::Peer { node: from, context };
-        self.rounds.ask(Waiting { asker, deadline_us, timeout_ms });
+        self.rounds.ask(Waiting { asker, limit });
     }
 
     pub(super) fn answer_read_index(&mut self, to: NodeId, context: u64, index: Option<u64>) {

@@ -41,7 +41,7 @@ use oarlock_proto::internal::peer::envelope::Body;
 use oarlock_state::command::{Alarm, Member};
 use oarlock_state::{Command, NodeId};
 use relay::Relay;
-use rounds::{Asker, Rounds};
+use rounds::{Asker, Rounds, Waiting};
 use std::collections::VecDeque;
 use writes::Writes;
 
@@ -139,7 +139,7 @@ impl Driver {
         match message {
             ToDriver::Applied { index, term, own } => {
                 self.applied = index;
-                self.writes.applied(term, own);
+                to_applier.extend(self.writes.applied(term, own, now.mono_us));
                 if let Some(own) = own {
                     self.sender.applied(own);
                 }
@@ -292,13 +292,13 @@ impl Driver {
         };
         let (round, began_us) = (confirmed.round, confirmed.began_us);
         to_applier.push(ToApplier::Confirmed { round, index, began_us });
-        for waiting in confirmed.askers {
-            match waiting.asker {
+        for Waiting { asker, limit } in confirmed.askers {
+            match asker {
                 Asker::Read { origin, caller, query } => {
-                    to_applier.push(ToApplier::Read { index, origin, caller, query });
+                    to_applier.push(ToApplier::Read { index, origin, caller, query, limit });
                 }
                 Asker::Members { origin, added } => {
-                    to_applier.push(ToApplier::ReadMembers { index, origin, added });
+                    to_applier.push(ToApplier::ReadMembers { index, origin, added, limit });
                 }
                 Asker::Peer { node, context } => {
                     self.answer_read_index(node, context, Some(index));

@@ -5,7 +5,7 @@
 //! is never used again; one that fails or takes too long is forgotten, and those who waited for it
 //! join the next.
 
-use crate::node::exchange::{Reign, ToApplier};
+use crate::node::exchange::{Reign, TimeLimit, ToApplier};
 use crate::node::request::{Origin, Refusal};
 use oarlock_state::{Caller, NodeId, Query};
 
@@ -23,8 +23,7 @@ pub(super) enum Asker {
 #[derive(Clone, Debug)]
 pub(super) struct Waiting {
     pub(super) asker: Asker,
-    pub(super) deadline_us: u64,
-    pub(super) timeout_ms: u64,
+    pub(super) limit: TimeLimit,
 }
 
 /// A round that runs.
@@ -158,13 +157,16 @@ impl Rounds {
     pub(super) fn expire(&mut self, now_us: u64, leader: NodeId) -> Vec<ToApplier> {
         let mut refused = Vec::new();
         let mut is_live = |waiting: &Waiting| {
-            let late = waiting.deadline_us <= now_us;
-            if late && let Asker::Read { origin, .. } | Asker::Members { origin, .. } = waiting.asker {
-                let refusal = if leader.get() == 0 {
-                    Refusal::NoLeader
-                } else {
-                    Refusal::TimedOut { after_ms: waiting.timeout_ms }
-                };
+            let TimeLimit { deadline_us, timeout_ms: after_ms } = waiting.limit;
+            let late = deadline_us <= now_us;
+            let refusal = match waiting.asker {
+                // The change that they were asked after was made.
+                Asker::Members { origin, .. } => Some((origin, Refusal::Unknown { after_ms })),
+                Asker::Read { origin, .. } if leader.get() == 0 => Some((origin, Refusal::NoLeader)),
+                Asker::Read { origin, .. } => Some((origin, Refusal::TimedOut { after_ms })),
+                Asker::Peer { .. } => None,
+            };
+            if let Some((origin, refusal)) = refusal.filter(|_| late) {
                 refused.push(ToApplier::Reply { origin, result: Err(refusal) });
             }
             !late
@@ -183,7 +185,7 @@ mod tests {
 
     fn peer(context: u64) -> Waiting {
         let asker = Asker::Peer { node: NodeId(2), context };
-        Waiting { asker, deadline_us: 1_000, timeout_ms: 1 }
+        Waiting { asker, limit: TimeLimit { deadline_us: 1_000, timeout_ms: 1 } }
     }
 
     #[test]

@@ -12,7 +12,9 @@
 //! later term is applied and the write was not, it never will be. It is handed out again, in the old
 //! order and before everything newer; the caller notices only the delay. This needs no exactly-once
 //! name. The exception is a snapshot, which hides the entries it covers: then a write with a name is
-//! repeated under it, and any other one is reported as unknown.
+//! repeated under it, and any other one is reported as unknown. If a write that came later turns out
+//! to be applied first, the snapshot holds the earlier one: nobody repeats it any more, and it is
+//! reported as unknown as well.
 //!
 //! **Order.** Nothing is handed out in a new term while something of an old one is undecided, so
 //! the writes of a connection enter the log in the order in which they came.
@@ -33,11 +35,13 @@ pub(super) struct Pending {
     pub(super) weight: usize,
     /// Whoever waited was told "unknown". It is kept only until its fate is known.
     abandoned: bool,
+    /// It was handed out before a snapshot took the place of the state, and may be in it.
+    hidden: bool,
 }
 
 impl Pending {
     pub(super) fn new(proposal: Proposal, deadline_us: u64, timeout_ms: u64, weight: usize) -> Self {
-        Self { proposal, deadline_us, timeout_ms, weight, abandoned: false }
+        Self { proposal, deadline_us, timeout_ms, weight, abandoned: false, hidden: false }
     }
 
     pub(super) fn count(&self) -> u64 {
@@ -95,6 +99,10 @@ impl Writes {
     /// The first `count` of the queue were handed out in `term`. With none, what an earlier term was
     /// given stays that term's: it would not be missed otherwise when this term's entries come.
     pub(super) fn hand(&mut self, term: u64, count: usize) {
+        #[cfg(feature = "plant")]
+        if oarlock_state::plant::is("adopt_old_writes") {
+            self.term = term;
+        }
         if count == 0 {
             return;
         }
@@ -118,17 +126,21 @@ impl Writes {
     }
 
     /// Everything up to an entry of `term` was applied, and with it this node's proposals up to the
-    /// count `own`.
-    pub(super) fn applied(&mut self, term: u64, own: Option<u64>) {
-        if let Some(own) = own {
-            while self.handed.front().is_some_and(|write| write.count() <= own) {
-                let done = self.handed.pop_front();
-                self.bytes -= done.map_or(0, |write| write.weight);
+    /// count `own`. Returns what those are told that wait in vain: the snapshot holds their outcome.
+    pub(super) fn applied(&mut self, term: u64, own: Option<u64>, now_us: u64) -> Vec<ToApplier> {
+        let mut hidden = Vec::new();
+        let own = own.unwrap_or(0);
+        while let Some(write) = self.handed.pop_front_if(|write| write.count() <= own) {
+            self.bytes -= write.weight;
+            // Whoever was answered with this entry waits no more and is not told anything.
+            if write.hidden && !write.abandoned {
+                hidden.push(write.unknown(now_us));
             }
         }
         if term > self.term {
             self.take_back(|_| true);
         }
+        hidden
     }
 
     /// A snapshot of `term` took the place of the state, and may hold what was handed out. What has
@@ -136,6 +148,7 @@ impl Writes {
     pub(super) fn skipped(&mut self, now_us: u64) -> Vec<ToApplier> {
         let mut lost = Vec::new();
         self.take_back(|write| {
+            write.hidden = true;
             if !write.has_name() {
                 lost.push(write.unknown(now_us));
             }
@@ -145,9 +158,9 @@ impl Writes {
     }
 
     /// Puts what was handed out back before the queue, unless nobody waits or `keep` says no.
-    fn take_back(&mut self, mut keep: impl FnMut(&Pending) -> bool) {
-        while let Some(write) = self.handed.pop_back() {
-            if !write.abandoned && keep(&write) {
+    fn take_back(&mut self, mut keep: impl FnMut(&mut Pending) -> bool) {
+        while let Some(mut write) = self.handed.pop_back() {
+            if !write.abandoned && keep(&mut write) {
                 self.queued.push_front(write);
             } else {
                 self.bytes -= write.weight;
@@ -202,7 +215,7 @@ impl Pending {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use oarlock_state::{Caller, Command, ProposalId, SessionId};
+    use oarlock_state::{Caller, Command, ProposalId, RequestId, SessionId};
 
     fn write(count: u64) -> Pending {
         let id = ProposalId { node: NodeId(1), boot: 1, count };
@@ -222,8 +235,32 @@ mod tests {
         assert!(writes.next_batch(3, 100).is_empty(), "the first is undecided");
         writes.hand(3, 0);
         assert!(writes.next_batch(3, 100).is_empty(), "it is so still");
-        writes.applied(3, None);
+        assert!(writes.applied(3, None, 0).is_empty());
         let counts: Vec<_> = writes.next_batch(3, 100).iter().map(|proposal| proposal.id.count).collect();
         assert_eq!(counts, [1, 2], "the first was lost, and goes before the second");
+    }
+
+    #[test]
+    fn a_write_that_a_snapshot_holds_is_not_waited_for_when_a_later_one_is_applied() {
+        let mut writes = Writes::default();
+        for count in 1..=3 {
+            let mut named = write(count);
+            named.proposal.request =
+                Some(RequestId { session: SessionId(1), sequence: count, acked_up_to: 0 });
+            writes.add(named);
+        }
+        writes.hand(2, 2);
+        assert!(writes.skipped(0).is_empty(), "both have names");
+        assert_eq!(writes.next_batch(2, 100).len(), 3, "they are repeated");
+        writes.hand(2, 3);
+        let counts: Vec<u64> = (writes.applied(2, Some(2), 0).iter())
+            .map(|told| match told {
+                ToApplier::GiveUp { count, refusal: Refusal::Unknown { .. } } => *count,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(counts, [1, 2], "the applier knows which of them it has answered");
+        assert!(writes.applied(2, Some(3), 0).is_empty(), "the third was handed out once");
+        assert!(writes.is_empty() && writes.bytes() == 0);
     }
 }
