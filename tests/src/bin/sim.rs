@@ -2,9 +2,13 @@
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
-use oarlock_tests::sim::faults::Profile;
-use oarlock_tests::sim::finale::{Outcome, run};
+use oarlock_tests::sim::coverage::Coverage;
+use oarlock_tests::sim::faults::{Fault, Profile};
+use oarlock_tests::sim::finale::{Outcome, run_within};
+use oarlock_tests::sim::limits::{self, Limits};
 use oarlock_tests::sim::report::Stats;
+use oarlock_tests::sim::shrink::shrink;
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc;
@@ -38,6 +42,36 @@ struct Args {
     /// Go on after a failure.
     #[arg(long)]
     keep_going: bool,
+    /// Print how often each feature was exercised while each fault was in force.
+    #[arg(long)]
+    coverage: bool,
+    /// Shorten the schedule of the seed, which fails: as few faults, strikes, clients and seconds as
+    /// break the same promise.
+    #[arg(long, requires = "seed")]
+    shrink: bool,
+    /// Leave out all kinds of faults but these: names with commas between them, or `none`.
+    #[arg(long, value_parser = limits::faults)]
+    faults: Option<BTreeSet<Fault>>,
+    /// Leave out all strikes but these: numbers with commas between them, or `none`.
+    #[arg(long, value_parser = limits::numbers)]
+    strikes: Option<BTreeSet<u64>>,
+    /// Leave out all clients but these: numbers with commas between them, or `none`.
+    #[arg(long, value_parser = limits::numbers)]
+    clients: Option<BTreeSet<u64>>,
+    /// Heal after so long, such as `9s`, instead of the length that the seed draws.
+    #[arg(long, value_parser = limits::length)]
+    length: Option<u64>,
+}
+
+impl Args {
+    fn limits(&self) -> Limits {
+        Limits {
+            faults: self.faults.clone(),
+            strikes: self.strikes.clone(),
+            clients: self.clients.clone(),
+            length: self.length,
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -46,6 +80,11 @@ fn main() -> ExitCode {
         eprintln!("--seeds wants A..B with A below B, for example 0..1000");
         return ExitCode::from(2);
     };
+    if args.shrink {
+        #[cfg(feature = "plant")]
+        oarlock_tests::sim::plants::plant(args.plant.as_deref().unwrap_or_default());
+        return shorten(&args, first);
+    }
     #[cfg(feature = "plant")]
     if let Some(name) = &args.plant {
         return hunt(name, first, args.trace);
@@ -55,11 +94,34 @@ fn main() -> ExitCode {
     bar.set_style(
         ProgressStyle::with_template("{elapsed} {wide_bar} {pos} seeds {per_sec} {msg}").expect("fits"),
     );
-    let (stats, failures) = run_all(&args, first, end, &bar);
+    let (stats, coverage, failures) = run_all(&args, first, end, &bar);
     bar.finish_and_clear();
     print!("{stats}");
+    if args.coverage {
+        print!("{coverage}");
+    }
+    println!("{}", coverage.summary());
     println!("{} seeds, {} failures", stats.get("run: seeds"), failures.len());
     if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Shortens the schedule of a seed that fails.
+fn shorten(args: &Args, seed: u64) -> ExitCode {
+    std::panic::set_hook(Box::new(|_| {})); // a panic is a failure like any other
+    let found = shrink(seed, args.only, &args.limits(), |limits| eprintln!("fails with {limits}"));
+    let Some(found) = found else {
+        println!("seed {seed} is fine: there is nothing to shorten");
+        return ExitCode::SUCCESS;
+    };
+    let outcome = &found.outcome;
+    match &outcome.verdict {
+        Err(violation) => println!("seed {seed} FAILED: {violation}"),
+        Ok(()) => println!("seed {seed} does not fail the same way twice: it is not deterministic"),
+    }
+    println!("  {}", outcome.mix);
+    println!("  strikes: {:?}", outcome.struck);
+    println!("  {} runs; replay: {}", found.runs, outcome.replay());
+    ExitCode::FAILURE
 }
 
 /// Hunts planted bugs: every one must be caught.
@@ -101,11 +163,12 @@ fn seeds(args: &Args) -> Option<(u64, u64)> {
     (first < end).then_some((first, end))
 }
 
-fn run_all(args: &Args, first: u64, end: u64, bar: &ProgressBar) -> (Stats, Vec<u64>) {
+fn run_all(args: &Args, first: u64, end: u64, bar: &ProgressBar) -> (Stats, Coverage, Vec<u64>) {
     let deadline = args.minutes.map(|minutes| Instant::now() + Duration::from_secs_f64(minutes * 60.0));
     let (next, stop) = (AtomicU64::new(first), AtomicBool::new(false));
     let (sender, outcomes) = mpsc::sync_channel::<Outcome>(16);
-    let (mut stats, mut failures) = (Stats::default(), Vec::new());
+    let (mut stats, mut coverage, mut failures) = (Stats::default(), Coverage::default(), Vec::new());
+    let limits = &args.limits();
     std::thread::scope(|scope| {
         for _ in 0..args.jobs.max(1) {
             let sender = sender.clone();
@@ -113,7 +176,7 @@ fn run_all(args: &Args, first: u64, end: u64, bar: &ProgressBar) -> (Stats, Vec<
             scope.spawn(move || {
                 while !stop.load(Relaxed) && deadline.is_none_or(|deadline| Instant::now() < deadline) {
                     let seed = next.fetch_add(1, Relaxed);
-                    if seed >= end || sender.send(run(seed, args.only, args.trace)).is_err() {
+                    if seed >= end || sender.send(run_within(seed, args.only, limits, args.trace)).is_err() {
                         break;
                     }
                 }
@@ -124,6 +187,7 @@ fn run_all(args: &Args, first: u64, end: u64, bar: &ProgressBar) -> (Stats, Vec<
             bar.inc(1);
             stats.count("run: seeds");
             stats.merge(&outcome.stats);
+            coverage.merge(&outcome.coverage);
             if outcome.verdict.is_err() {
                 failures.push(outcome.seed);
                 bar.set_message(format!("{} failed", failures.len()));
@@ -132,7 +196,7 @@ fn run_all(args: &Args, first: u64, end: u64, bar: &ProgressBar) -> (Stats, Vec<
             bar.suspend(|| tell(args, &outcome));
         }
     });
-    (stats, failures)
+    (stats, coverage, failures)
 }
 
 fn tell(args: &Args, outcome: &Outcome) {

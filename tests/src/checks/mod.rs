@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | the log | [`election_safety`], [`log_matching`], [`committed_never_changes`] |
 //! | the state | [`state_agreement`], [`revision_monotone`], [`exactly_once`] |
-//! | what clients see | [`linearizable`], [`revision_order`], [`errors_of_four_kinds`] |
+//! | what clients see | [`linearizable`], [`revision_order`], [`errors_of_four_kinds`], [`answered_in_time`] |
 //! | sessions and tokens | [`session_not_early`], [`session_eventually`], [`ephemeral_with_session`], [`token_exclusive`] |
 //! | locks and elections | [`lock_exclusive`], [`lock_fifo`], [`lock_no_lost_wakeup`], [`lock_delay_kept`] |
 //! | watches | [`watch_ordered`], [`watch_no_gap`], [`watch_no_duplicate`], [`watch_atomic`], [`watch_resumable`], [`watch_bookmarkable`] |
@@ -14,6 +14,7 @@
 
 use std::fmt;
 
+pub mod answered_in_time;
 pub mod committed_never_changes;
 pub mod election_safety;
 pub mod ephemeral_with_session;

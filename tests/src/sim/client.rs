@@ -47,6 +47,8 @@ pub enum Kind {
     Raw,
     /// Watches.
     Watcher,
+    /// Does nothing: it was left out.
+    Absent,
 }
 
 /// A client.
@@ -176,7 +178,7 @@ impl Client {
 
     /// Time passed: gives up, asks again, begins something new.
     pub fn wake(&mut self, desk: &mut Desk<'_>) {
-        if desk.now < self.frozen_until {
+        if desk.now < self.frozen_until || self.kind == Kind::Absent {
             return;
         }
         if !self.backlog.is_empty() {
@@ -261,9 +263,9 @@ impl Client {
             return self.ask(desk, Request::Read { query, consistency, timeout_ms: 0 }, Purpose::Plain);
         }
         match self.kind {
-            Kind::Watcher => {}
+            Kind::Watcher | Kind::Absent => {}
             Kind::Raw => {
-                let command = workload::command(&mut self.chance, number, SessionId(0));
+                let command = workload::command(desk.menu, &mut self.chance, number, SessionId(0));
                 let key = || IdempotencyKey { key: number.to_string().into(), retain_ms: RETAIN_MS };
                 let idempotency = self.chance.one_in(3).then(key);
                 self.ask(desk, Request::Write(Write { idempotency, ..Write::of(command) }), Purpose::Plain);
@@ -292,7 +294,7 @@ impl Client {
                 let guard = Guard { scope: TokenScope::Key(key.clone()), token: *token };
                 (Command::Txn(crate::history::delete(key)), vec![guard], Purpose::Unlock)
             }
-            _ => (workload::command(&mut self.chance, number, owner), Vec::new(), Purpose::Plain),
+            _ => (workload::command(desk.menu, &mut self.chance, number, owner), Vec::new(), Purpose::Plain),
         };
         let Some(request) = self.next_name() else { return };
         let write = Write { request: Some(request), guards, ..Write::of(command) };
@@ -396,6 +398,8 @@ impl Client {
         let operation = &mut desk.history[call.operation];
         operation.returned = Some(desk.now);
         operation.fate = fate;
+        let through_leader = desk.leaders.contains_key(&operation.node);
+        desk.coverage.answered(operation, through_leader, desk.now);
         if let Request::Write(Write { request: Some(name), .. }) = &operation.request
             && let Some(session) = self.session.as_mut().filter(|session| session.id == name.session)
         {

@@ -1,7 +1,9 @@
 //! What clients and the world share: where clients write down what happened, and ask for things.
 
+use super::coverage::Coverage;
 use super::queue::Time;
 use super::report::Stats;
+use super::workload::Menu;
 use crate::checks::lock_exclusive::Tenure;
 use crate::checks::session_not_early::Promise;
 use crate::history::Operation;
@@ -15,6 +17,8 @@ pub struct Desk<'w> {
     pub now: Time,
     /// Members that it knows.
     pub nodes: &'w [u64],
+    /// What clients write.
+    pub menu: &'w Menu,
     /// Everything that was asked.
     pub history: &'w mut Vec<Operation>,
     /// Everything that was watched.
@@ -27,6 +31,10 @@ pub struct Desk<'w> {
     pub signs: &'w mut BTreeMap<String, Time>,
     /// Counters.
     pub stats: &'w mut Stats,
+    /// Which features met which faults.
+    pub coverage: &'w mut Coverage,
+    /// Members that lead, for counting.
+    pub leaders: &'w BTreeMap<u64, u64>,
     /// The next connection's number.
     pub next_conn: &'w mut u64,
     /// Requests to send: member, connection, tag.

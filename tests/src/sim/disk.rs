@@ -15,6 +15,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 /// falls inside of most writes.
 const SECTOR_BYTES: usize = 128;
 
+/// How far from its place a misplaced write lands.
+const MISPLACED_BY: usize = 4 * SECTOR_BYTES;
+
 /// What the next operations come to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trouble {
@@ -25,6 +28,10 @@ pub enum Trouble {
     },
     /// The next sync fails, once.
     SyncFails,
+    /// The next write is acknowledged and does not happen, once.
+    LosesWrite,
+    /// The next write is acknowledged and goes to another place of the file, once.
+    MisplacesWrite,
     /// The disk takes so many bytes more.
     Full {
         /// Bytes that still fit.
@@ -47,6 +54,8 @@ struct Platter {
     trouble: Option<Trouble>,
     /// Counts what ever failed, by the name of the trouble.
     struck: Option<&'static str>,
+    /// Something that was acknowledged did not happen.
+    lied: bool,
 }
 
 #[derive(Default)]
@@ -77,6 +86,11 @@ impl SimDisk {
     /// What struck since the last call, if anything.
     pub fn take_struck(&self) -> Option<&'static str> {
         self.lock().struck.take()
+    }
+
+    /// Whether something that was acknowledged did not happen.
+    pub fn has_lied(&self) -> bool {
+        self.lock().lied
     }
 
     /// The machine loses power: each unsynced sector and each unsynced change of a name may or may
@@ -191,7 +205,10 @@ impl Platter {
                 *operations -= 1;
                 Ok(())
             }
-            Some(Trouble::SyncFails | Trouble::Full { .. }) | None => Ok(()),
+            Some(
+                Trouble::SyncFails | Trouble::LosesWrite | Trouble::MisplacesWrite | Trouble::Full { .. },
+            )
+            | None => Ok(()),
         }
     }
 
@@ -205,7 +222,10 @@ impl Platter {
                 *bytes -= growth;
                 Ok(())
             }
-            Some(Trouble::PowerCut { .. } | Trouble::SyncFails) | None => Ok(()),
+            Some(
+                Trouble::PowerCut { .. } | Trouble::SyncFails | Trouble::LosesWrite | Trouble::MisplacesWrite,
+            )
+            | None => Ok(()),
         }
     }
 
@@ -216,6 +236,13 @@ impl Platter {
             self.struck = Some("sync failure");
         }
         fails
+    }
+
+    /// How the disk deceives about the write that is under way.
+    fn lie(&mut self) -> Option<Trouble> {
+        let lie = self.trouble.take_if(|it| matches!(it, Trouble::LosesWrite | Trouble::MisplacesWrite));
+        self.lied |= lie.is_some();
+        lie
     }
 
     fn file(&self, path: &Path) -> io::Result<usize> {
@@ -309,11 +336,20 @@ impl File for SimFile {
         let (start, end) = (offset as usize, offset as usize + written);
         let growth = end.saturating_sub(platter.files[self.file].bytes.len());
         platter.claim(growth as u64)?;
+        let lie = platter.lie();
         let file = &mut platter.files[self.file];
         file.remember(start, end);
         if growth > 0 {
             file.bytes.resize(end, 0);
         }
+        let (start, end) = match lie {
+            None => (start, end),
+            Some(Trouble::MisplacesWrite) if end + MISPLACED_BY <= file.bytes.len() => {
+                file.remember(start + MISPLACED_BY, end + MISPLACED_BY);
+                (start + MISPLACED_BY, end + MISPLACED_BY)
+            }
+            Some(_) => return begun,
+        };
         file.bytes[start..end].copy_from_slice(&data[..written]);
         begun
     }
@@ -415,6 +451,25 @@ mod tests {
         assert!(file.sync().is_ok());
         assert!(file.sync().is_err());
         assert_eq!(disk.take_struck(), Some("power cut"));
+    }
+
+    #[test]
+    fn a_disk_that_lies_says_that_all_is_well() {
+        for (trouble, at) in [(Trouble::LosesWrite, None), (Trouble::MisplacesWrite, Some(MISPLACED_BY))] {
+            let disk = SimDisk::default();
+            written(&disk, true);
+            let before = content(&disk);
+            disk.arm(trouble);
+            let mut file = disk.open(Path::new("a")).expect("exists");
+            file.write_at(0, &[7; 10]).expect("it says so");
+            file.sync().expect("it says so");
+            assert!(disk.has_lied());
+            let found = content(&disk).windows(10).position(|bytes| bytes == [7; 10]);
+            assert_eq!(found, at);
+            assert!(at.is_some() || content(&disk) == before);
+            file.write_at(0, &[7; 10]).expect("only once");
+            assert_eq!(content(&disk)[..10], [7; 10]);
+        }
     }
 
     #[test]

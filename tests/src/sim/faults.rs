@@ -1,16 +1,18 @@
 //! Which faults a run knows, and how often they come.
 //!
-//! Swarm testing: each seed enables a random subset. All faults at once hide bugs, because nothing
-//! gets far enough (Groce et al., "Swarm testing", 2012).
+//! Swarm testing: each seed enables a random subset, of faults, of clients and of what they write. All
+//! at once hide bugs, because nothing gets far enough (Groce et al., "Swarm testing", 2012).
 
 use super::chance::Chance;
 use super::client::Kind;
+use super::limits::Limits;
 use super::node::Tuning;
 use super::queue::{MS, SECOND, Time};
+use super::workload::Menu;
 use std::fmt;
 
 /// A kind of fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub enum Fault {
     /// A process is killed; its machine goes on.
     Kill,
@@ -20,12 +22,20 @@ pub enum Fault {
     PowerCutInWrite,
     /// All machines lose power at once.
     Blackout,
+    /// Members die again and again, each soon after it started.
+    RestartStorm,
+    /// The sender or the receiver of a snapshot dies while it is under way or being installed.
+    SnapshotCrash,
     /// A process gets no processor for a while.
     Freeze,
     /// A process gets no ticks for a while, and everything else: its timers are starved.
     TickStall,
     /// Some links between members are cut.
     Partition,
+    /// Who leads is cut off from the other members.
+    IsolateLeader,
+    /// Members are cut off one after the other, and come back in another order.
+    Swizzle,
     /// A link holds its messages back.
     Clog,
     /// A client's link to a member is cut.
@@ -46,6 +56,12 @@ pub enum Fault {
     DiskFull,
     /// A bit of a stopped member's log flips.
     Rot,
+    /// A disk acknowledges a write that never reaches it.
+    LostWrite,
+    /// A disk writes something to the wrong place, and says that it is done.
+    MisplacedWrite,
+    /// A machine's disks are gone; later an operator puts a new member in the lost one's place.
+    LostDisk,
     /// A wall clock jumps.
     ClockJump,
     /// Clocks run at different rates.
@@ -66,14 +82,18 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 32] = [
         Self::Kill,
         Self::PowerCut,
         Self::PowerCutInWrite,
         Self::Blackout,
+        Self::RestartStorm,
+        Self::SnapshotCrash,
         Self::Freeze,
         Self::TickStall,
         Self::Partition,
+        Self::IsolateLeader,
+        Self::Swizzle,
         Self::Clog,
         Self::ClientCut,
         Self::SlowLinks,
@@ -84,6 +104,9 @@ impl Fault {
         Self::SyncFails,
         Self::DiskFull,
         Self::Rot,
+        Self::LostWrite,
+        Self::MisplacedWrite,
+        Self::LostDisk,
         Self::ClockJump,
         Self::ClockSkew,
         Self::MoveLeader,
@@ -93,6 +116,12 @@ impl Fault {
         Self::ClientFreeze,
         Self::ClientDeath,
     ];
+
+    /// Its name on the command line.
+    pub fn name(self) -> String {
+        let value = clap::ValueEnum::to_possible_value(&self).expect("no fault is hidden");
+        value.get_name().to_owned()
+    }
 
     /// Whether it strikes now and then, rather than being a property of the whole run.
     fn strikes(self) -> bool {
@@ -111,7 +140,7 @@ pub enum Profile {
 }
 
 impl Profile {
-    /// How many clients there are of each kind.
+    /// How many clients there are of each kind, at most.
     pub(super) fn clients(self) -> Vec<(Kind, usize)> {
         match self {
             Self::Everything => {
@@ -139,8 +168,16 @@ pub struct Mix {
     pub length: Time,
     /// Mean pause of a client between two operations, in microseconds.
     pub think: Time,
+    /// How many clients there are of each kind.
+    pub clients: Vec<(Kind, usize)>,
+    /// What they write.
+    pub menu: Menu,
     /// Thresholds.
     pub tuning: Tuning,
+    /// What each strike draws comes from this and its number.
+    pub strikes_seed: u64,
+    /// What is left out.
+    pub limits: Limits,
 }
 
 impl Mix {
@@ -165,19 +202,50 @@ impl Mix {
             length,
             think: chance.between(20, think) * MS,
             tuning: draw_tuning(chance),
+            clients: draw_clients(profile, chance),
+            menu: Menu::draw(chance),
+            strikes_seed: chance.number(),
+            limits: Limits::default(),
         }
     }
 
-    /// Whether the run knows a fault.
+    /// Whether the run knows a fault, and it is not left out.
     pub fn knows(&self, fault: Fault) -> bool {
-        self.enabled.contains(&fault)
+        self.enabled.contains(&fault) && self.limits.allow(fault)
     }
 
-    /// The next strike.
+    /// Length of the phase with faults, unless a shorter one is asked for.
+    pub fn length(&self) -> Time {
+        self.limits.length.unwrap_or(self.length)
+    }
+
+    /// The numbers that the strike of this number draws, whatever came before it.
+    pub fn chance_of(&self, strike: u64) -> Chance {
+        Chance::new(self.strikes_seed.wrapping_add(strike.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+    }
+
+    /// The fault of a strike, left out or not.
     pub fn next_strike(&self, chance: &mut Chance) -> Option<Fault> {
         let striking: Vec<Fault> = self.enabled.iter().copied().filter(|fault| fault.strikes()).collect();
         (!striking.is_empty()).then(|| *chance.pick(&striking))
     }
+}
+
+/// Some kinds of clients, and some of each. Somebody writes, unless it is all about locks.
+fn draw_clients(profile: Profile, chance: &mut Chance) -> Vec<(Kind, usize)> {
+    let most = profile.clients();
+    if profile == Profile::Locks {
+        return most;
+    }
+    let drawn = |(kind, most): (Kind, usize)| {
+        let some = chance.between(1, most as u64) as usize;
+        (kind, if chance.permille(800) { some } else { 0 })
+    };
+    let mut clients: Vec<(Kind, usize)> = most.into_iter().map(drawn).collect();
+    if clients.iter().all(|(kind, count)| *count == 0 || *kind == Kind::Watcher) {
+        clients[0].1 = 2;
+    }
+    clients
 }
 
 fn draw_tuning(chance: &mut Chance) -> Tuning {
@@ -197,10 +265,12 @@ impl fmt::Display for Mix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:?}, {} members, {} s, faults {:?} about every {} ms for {} ms, {:?}",
+            "{:?}, {} members, {} s, clients {:?}, {:?}, faults {:?} about every {} ms for {} ms, {:?}",
             self.profile,
             self.members,
-            self.length / SECOND,
+            self.length() / SECOND,
+            self.clients,
+            self.menu,
             self.enabled,
             self.pause / MS,
             self.stability / MS,
@@ -222,5 +292,14 @@ mod tests {
             assert!((20..120).contains(&with), "{fault:?}: {with}");
         }
         assert!(mixes.iter().all(|mix| mix.enabled.len() < Fault::ALL.len()));
+        for (kind, most) in Profile::Everything.clients() {
+            let counts: Vec<usize> = mixes
+                .iter()
+                .flat_map(|mix| &mix.clients)
+                .filter(|(of, _)| *of == kind)
+                .map(|(_, n)| *n)
+                .collect();
+            assert!(counts.contains(&0) && counts.contains(&most), "{kind:?}: {counts:?}");
+        }
     }
 }

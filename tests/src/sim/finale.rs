@@ -2,8 +2,10 @@
 
 use super::client::{Client, Kind};
 use super::clock::WALL_START_MS;
-use super::faults::Profile;
+use super::coverage::Coverage;
+use super::faults::{Fault, Profile};
 use super::ledger::Ledger;
+use super::limits::Limits;
 use super::objects;
 use super::queue::{MS, SECOND, Time};
 use super::report::Stats;
@@ -40,10 +42,22 @@ pub struct Outcome {
     pub seed: u64,
     /// What it was about.
     pub profile: Profile,
+    /// What was left out.
+    pub limits: Limits,
     /// What it was like.
     pub mix: String,
+    /// Faults that it knew.
+    pub known: Vec<Fault>,
+    /// What struck, by number.
+    pub struck: Vec<(u64, Fault)>,
+    /// How many clients there were.
+    pub clients: u64,
+    /// Length of the phase with faults.
+    pub length: Time,
     /// What happened, in numbers.
     pub stats: Stats,
+    /// Which features met which faults.
+    pub coverage: Coverage,
     /// Hash of everything that happened.
     pub trace_hash: u64,
     /// The first property that did not hold.
@@ -57,8 +71,8 @@ impl Outcome {
             Profile::Everything => "",
             Profile::Locks => "--only locks ",
         };
-        let seed = self.seed;
-        format!("cargo run --release -p oarlock-tests --bin sim -- {only}--seed {seed} --trace")
+        let (seed, limits) = (self.seed, &self.limits);
+        format!("cargo run --release -p oarlock-tests --bin sim -- {only}--seed {seed} {limits}--trace")
     }
 }
 
@@ -66,7 +80,13 @@ impl Outcome {
 ///
 /// A panic anywhere is a verdict like any other: it stops the node that it happens in.
 pub fn run(seed: u64, profile: Profile, print: bool) -> Outcome {
-    let mut world = World::new(seed, profile, print);
+    run_within(seed, profile, &Limits::default(), print)
+}
+
+/// Runs what these limits leave of a seed.
+pub fn run_within(seed: u64, profile: Profile, limits: &Limits, print: bool) -> Outcome {
+    let mut world = World::new(seed, profile, limits, print);
+    let clients = world.clients.len() as u64;
     let lived = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| world.live()));
     let verdict = lived.unwrap_or_else(|reason| {
         let text = reason.downcast_ref::<String>().map(String::as_str);
@@ -87,13 +107,26 @@ pub fn run(seed: u64, profile: Profile, print: bool) -> Outcome {
         }
     }
     stats.add("run: virtual seconds", world.queue.now() / SECOND);
-    let mix = world.mix.to_string();
-    Outcome { seed, profile, mix, stats, trace_hash: world.trace.hash(), verdict }
+    let known = Fault::ALL.into_iter().filter(|fault| world.mix.knows(*fault)).collect();
+    Outcome {
+        seed,
+        profile,
+        limits: limits.clone(),
+        mix: world.mix.to_string(),
+        known,
+        length: world.mix.length(),
+        struck: world.struck,
+        clients,
+        stats,
+        coverage: world.coverage,
+        trace_hash: world.trace.hash(),
+        verdict,
+    }
 }
 
 impl World {
     fn live(&mut self) -> Checked {
-        let length = self.mix.length;
+        let length = self.mix.length();
         self.run_until(length)?;
         self.judge_histories()?;
         self.heal();
@@ -122,6 +155,7 @@ impl World {
     /// All faults end; everybody who may start, starts; clients begin nothing new.
     fn heal(&mut self) {
         self.healing = true;
+        self.coverage.calm();
         self.trace.note(format_args!("heal"));
         self.network.heal();
         self.slow.clear();

@@ -1,6 +1,7 @@
 //! What can happen, and to whom.
 
 use super::node::Checkpoint;
+use super::queue::Time;
 use bytes::Bytes;
 use oarlock_proto::internal::peer::Envelope;
 use oarlock_server::node::request::{Request, Result as Answered, WatchFrame};
@@ -80,6 +81,19 @@ pub enum Happening {
     Strike,
     /// A fault is undone.
     Undo(Undo),
+    /// A member dies and starts again.
+    Crash {
+        /// The member.
+        node: u64,
+        /// The process alone; otherwise the machine loses power.
+        kill: bool,
+        /// How long it is down.
+        down: Time,
+    },
+    /// A member is cut off from the others.
+    Detach(u64),
+    /// An operator puts a new member in place of a lost one.
+    Replace(u64),
 }
 
 /// A process of a member.
@@ -106,6 +120,8 @@ pub enum Job {
 pub enum Undo {
     /// Links between members open.
     Members,
+    /// All links of a member open.
+    Attach(u64),
     /// A client's link opens.
     Client(u64, u64),
 }

@@ -3,6 +3,7 @@
 
 use super::queue::Time;
 use super::tap::LogNote;
+use crate::checks::answered_in_time::AnsweredInTime;
 use crate::checks::committed_never_changes::CommittedNeverChanges;
 use crate::checks::election_safety::ElectionSafety;
 use crate::checks::ephemeral_with_session::End;
@@ -33,6 +34,8 @@ struct Shadow {
 pub struct Ledger {
     /// Terms and votes.
     pub elections: ElectionSafety,
+    /// Requests that the running members have not answered.
+    pub answers: AnsweredInTime,
     matching: LogMatching,
     committed: CommittedNeverChanges,
     agreement: StateAgreement,

@@ -14,26 +14,31 @@
 //! right in bounded time. The same seed gives the same run, which the hash of its [`trace`] proves.
 //!
 //! Modules in reading order: [`chance`], [`queue`], [`trace`], [`clock`], [`disk`], [`base`],
-//! [`network`], [`tap`], [`node`], [`workload`], [`objects`], [`desk`], [`client`], [`watcher`], [`faults`],
-//! [`ledger`], [`happening`], [`world`], `wire`, `strike`, [`finale`], [`report`].
+//! [`network`], [`tap`], [`node`], [`workload`], [`objects`], [`desk`], [`client`], [`watcher`], [`limits`], [`faults`],
+//! [`ledger`], [`coverage`], [`happening`], [`world`], `notes`, `wire`, `strike`, `storm`, [`finale`], [`report`], [`shrink`].
 
 pub mod base;
 pub mod chance;
 pub mod client;
 pub mod clock;
+pub mod coverage;
 pub mod desk;
 pub mod disk;
 pub mod faults;
 pub mod finale;
 pub mod happening;
 pub mod ledger;
+pub mod limits;
 pub mod network;
 pub mod node;
+mod notes;
 pub mod objects;
 #[cfg(feature = "plant")]
 pub mod plants;
 pub mod queue;
 pub mod report;
+pub mod shrink;
+mod storm;
 mod strike;
 pub mod tap;
 pub mod trace;

@@ -4,12 +4,13 @@ use super::base::SimBase;
 use super::chance::Chance;
 use super::clock::Clock;
 use super::disk::SimDisk;
-use super::queue::Time;
+use super::queue::{MS, Time};
 use super::tap::{Tap, TappedLog, entry_hash};
 use bytes::Bytes;
 use oarlock_server::consensus::{self, Options, Replica, SnapshotMeta};
 use oarlock_server::node::core::{Core, CoreOptions};
 use oarlock_server::node::io::{Input, Now, Output};
+use oarlock_server::node::request::{Origin, Request};
 use oarlock_server::storage::log::{LogOptions, SegmentedLog, TornTail};
 use oarlock_server::storage::state::{StateOptions, StateStore};
 use oarlock_server::storage::{BaseStore, LogStore};
@@ -65,6 +66,16 @@ pub struct ApplyNote {
     pub digest: u128,
 }
 
+/// What a process was asked and what it answered.
+pub struct AnswerNotes {
+    /// Microseconds for which it has been awake, on its own clock: as long as it took ticks.
+    pub awake: u64,
+    /// What it took.
+    pub asked: Vec<(Origin, Request)>,
+    /// What it answered.
+    pub answered: Vec<Origin>,
+}
+
 /// A member: its machine, and its process if it runs.
 pub struct Node {
     /// Its id.
@@ -105,6 +116,11 @@ pub struct Process {
     pub held: Vec<Output>,
     /// A round is planned.
     pub planned: bool,
+    /// Ticks that it took.
+    ticks: u64,
+    /// Requests that it took, and those that it answered, since the last look.
+    asked: Vec<(Origin, Request)>,
+    answered: Vec<Origin>,
     applies: Arc<Mutex<Vec<ApplyNote>>>,
 }
 
@@ -220,6 +236,9 @@ impl Node {
             no_ticks_until: 0,
             held: Vec::new(),
             planned: false,
+            ticks: 0,
+            asked: Vec::new(),
+            answered: Vec::new(),
             applies,
         })
     }
@@ -254,11 +273,38 @@ impl Node {
         let Some(process) = &mut self.process else { return Ok(false) };
         process.planned = false;
         for input in process.inbox.drain(..) {
+            match &input {
+                Input::Tick => process.ticks += 1,
+                Input::Request { origin, request, .. } => process.asked.push((*origin, request.clone())),
+                _ => {}
+            }
             process.core.input(at, input);
         }
         let more = process.core.round(at);
-        process.held.extend(process.core.take_outputs());
+        let outputs = process.core.take_outputs();
+        let origin = |output: &Output| match output {
+            Output::Reply { origin, .. } => Some(*origin),
+            _ => None,
+        };
+        process.answered.extend(outputs.iter().filter_map(origin));
+        process.held.extend(outputs);
         more.map_err(|error| error.to_string())
+    }
+
+    /// Runs one round of a member whose disk is damaged, which may meet the damage: where consensus
+    /// reads its log, that is a panic, and a panic ends the process.
+    ///
+    /// # Errors
+    /// As of [`round`](Self::round), and the damage.
+    ///
+    /// # Panics
+    /// For any other reason for which a round does.
+    pub fn round_on_damage(&mut self, now: Time) -> Result<bool, String> {
+        let round = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.round(now)));
+        round.unwrap_or_else(|reason| match reason.downcast_ref::<String>() {
+            Some(text) if text.contains("Damaged") => Err(text.clone()),
+            _ => std::panic::resume_unwind(reason),
+        })
     }
 
     /// What was done to the log since the last call.
@@ -270,6 +316,13 @@ impl Node {
     pub fn apply_notes(&self) -> Vec<ApplyNote> {
         let Some(process) = &self.process else { return Vec::new() };
         std::mem::take(&mut process.applies.lock().expect("the simulator has one thread and ends at a panic"))
+    }
+
+    /// What was asked and what was answered since the last call.
+    pub fn answer_notes(&mut self) -> Option<AnswerNotes> {
+        let process = self.process.as_mut()?;
+        let (asked, answered) = (std::mem::take(&mut process.asked), std::mem::take(&mut process.answered));
+        Some(AnswerNotes { awake: process.ticks * TICK_MS * MS, asked, answered })
     }
 
     /// Copies the state as it is on disk.

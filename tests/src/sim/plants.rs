@@ -14,7 +14,7 @@ pub struct Plant {
 }
 
 /// All of them.
-pub const ALL: [Plant; 21] = [
+pub const ALL: [Plant; 22] = [
     Plant { name: "skip_sync", what: "the log is not synced" },
     Plant { name: "answer_before_persist", what: "promises leave before they are on disk" },
     Plant { name: "forget_votes", what: "the vote is not made durable" },
@@ -36,6 +36,7 @@ pub const ALL: [Plant; 21] = [
     Plant { name: "ignore_lock_guards", what: "tokens of locks are not looked at" },
     Plant { name: "watch_drops_event", what: "a watcher that is behind misses an event" },
     Plant { name: "unknown_as_not_proposed", what: "a write of unknown fate is reported as not done" },
+    Plant { name: "adopt_old_writes", what: "a new leader takes its undecided writes for its term's" },
 ];
 
 /// How a bug was caught.
@@ -46,6 +47,11 @@ pub struct Catch {
     pub what: String,
     /// Seeds that it took.
     pub seeds: u64,
+}
+
+/// Plants the bug of this name in the whole process; an unknown name plants nothing.
+pub fn plant(name: &str) {
+    plant::set(ALL.iter().find(|plant| plant.name == name).map_or("", |plant| plant.name));
 }
 
 /// Runs seeds until one catches the bug, `seeds_max` at most.

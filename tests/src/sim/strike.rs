@@ -1,12 +1,13 @@
 //! Faults strike, and are undone.
 
 use super::client::silence;
+use super::coverage::MOMENT;
 use super::disk::Trouble;
 use super::faults::Fault;
 use super::ledger::Ledger;
 use super::network::{Place, Shape, Weather};
 use super::node::{Node, Tuning, peer_url};
-use super::queue::{MS, SECOND};
+use super::queue::{MS, SECOND, Time};
 use super::world::{Alive, Conn, Happening, Undo, World};
 use crate::checks::Checked;
 use oarlock_server::node::request::{Admin, Request, Write};
@@ -23,8 +24,12 @@ impl World {
     /// Weather that lasts for the whole phase.
     pub(super) fn foul_weather(&mut self) {
         let mut weather = Weather::default();
-        let chance = &mut self.chance;
-        for fault in self.mix.enabled.clone() {
+        for fault in Fault::ALL {
+            // Each draws its own, so that one can be left out without a change of the others.
+            let mut chance = self.chance.fork();
+            if !self.mix.knows(fault) {
+                continue;
+            }
             match fault {
                 Fault::SlowLinks => {
                     weather.delay_us = chance.between(1, 30) * MS;
@@ -33,12 +38,11 @@ impl World {
                 Fault::Drop => weather.drop_permille = chance.between(5, 150),
                 Fault::Duplicate => weather.duplicate_permille = chance.between(5, 300),
                 Fault::Reorder => weather.reorder_permille = chance.between(5, 300),
+                Fault::ClockSkew => {}
                 _ => continue,
             }
             self.stats.count(&format!("fault: {fault:?}"));
-        }
-        if self.mix.knows(Fault::ClockSkew) {
-            self.stats.count("fault: ClockSkew");
+            self.coverage.strike(fault, Time::MAX);
         }
         self.network.weather = weather;
     }
@@ -48,13 +52,25 @@ impl World {
         if self.healing {
             return Ok(());
         }
+        self.last_strike += 1;
+        let number = self.last_strike;
+        let own = self.mix.chance_of(number);
+        let others = std::mem::replace(&mut self.chance, own);
         let pause = self.chance.exponential(self.mix.pause) + 10 * MS;
         self.queue.after(pause, Happening::Strike);
-        let mix = self.mix.clone();
-        match mix.next_strike(&mut self.chance) {
-            Some(fault) => self.strike(fault),
-            None => Ok(()),
-        }
+        let fault = self.mix.next_strike(&mut self.chance);
+        let struck = match fault.filter(|fault| self.mix.knows(*fault)) {
+            Some(fault) if self.mix.limits.allow_strike(number) => {
+                self.struck.push((number, fault));
+                self.lasts = MOMENT;
+                let struck = self.strike(fault);
+                self.coverage.strike(fault, self.queue.now() + self.lasts);
+                struck
+            }
+            _ => Ok(()),
+        };
+        self.chance = others;
+        struck
     }
 
     fn strike(&mut self, fault: Fault) -> Checked {
@@ -69,7 +85,7 @@ impl World {
             _ => *self.chance.pick(&running),
         };
         self.stats.count(&format!("fault: {fault:?}"));
-        self.trace.note(format_args!("strike {fault:?} {victim}"));
+        self.trace.note(format_args!("strike {} {fault:?} {victim}", self.last_strike));
         match fault {
             Fault::Kill => self.crash(victim, true)?,
             Fault::PowerCut => self.crash(victim, false)?,
@@ -79,6 +95,12 @@ impl World {
                 }
             }
             Fault::PowerCutInWrite | Fault::SyncFails | Fault::DiskFull => self.disk_trouble(fault, victim),
+            Fault::LostWrite | Fault::MisplacedWrite => self.disk_lies(fault, victim),
+            Fault::LostDisk => self.lose_disk(victim)?,
+            Fault::RestartStorm => self.restart_storm(&running),
+            Fault::SnapshotCrash => self.doomed_snapshots += 1,
+            Fault::IsolateLeader => self.isolate(leader.unwrap_or(victim)),
+            Fault::Swizzle => self.swizzle(running),
             Fault::Freeze => self.freeze(victim),
             Fault::TickStall => {
                 let until = self.queue.now() + self.stability() + 2 * SECOND;
@@ -121,8 +143,11 @@ impl World {
         }
     }
 
-    fn stability(&mut self) -> u64 {
-        self.chance.exponential(self.mix.stability) + 50 * MS
+    /// How long something lasts. The strike that is under way counts as in force for as long.
+    pub(super) fn stability(&mut self) -> Time {
+        let lasts = self.chance.exponential(self.mix.stability) + 50 * MS;
+        self.lasts = self.lasts.max(lasts);
+        lasts
     }
 
     fn disk_trouble(&mut self, fault: Fault, victim: u64) {
@@ -181,6 +206,7 @@ impl World {
     pub(super) fn undo(&mut self, undo: Undo) {
         match undo {
             Undo::Members => self.network.heal_members(),
+            Undo::Attach(node) => self.attach(node),
             Undo::Client(client, node) => {
                 self.network.open(Place::Client(client), Place::Node(node));
                 self.network.open(Place::Node(node), Place::Client(client));
@@ -191,6 +217,17 @@ impl World {
     /// A process dies, with its machine unless `kill`; a part of what its last round wanted done
     /// is done. It starts again after a while.
     pub(super) fn crash(&mut self, id: u64, kill: bool) -> Checked {
+        if self.alive(id).is_none() {
+            return Ok(());
+        }
+        self.fall(id, kill)?;
+        let delay = if self.healing { 100 * MS } else { self.stability() };
+        self.queue.after(delay, Happening::Start(id));
+        Ok(())
+    }
+
+    /// A process dies as in [`crash`](Self::crash), and stays down.
+    pub(super) fn fall(&mut self, id: u64, kill: bool) -> Checked {
         let Some(alive) = self.alive(id) else { return Ok(()) };
         self.take_notes(id)?;
         let mut held = match self.nodes.get_mut(&id).and_then(|node| node.process.as_mut()) {
@@ -201,8 +238,6 @@ impl World {
         self.effects(alive, held)?;
         self.stop(id, kill);
         self.trace.note(format_args!("crash {id} {}", if kill { "killed" } else { "without power" }));
-        let delay = if self.healing { 100 * MS } else { self.stability() };
-        self.queue.after(delay, Happening::Start(id));
         Ok(())
     }
 
@@ -245,19 +280,23 @@ impl World {
         self.crash(id, !name.starts_with("power"))
     }
 
-    /// A bit flips on the log disk of a stopped member; of one member in a run, so that a quorum of
-    /// undamaged ones remains.
+    /// A bit flips on the log disk of a stopped member.
     fn rot(&mut self) {
         let stopped = self.nodes.values().find(|node| node.process.is_none() && !node.retired);
-        // A removal may still be on its way through the log, and leave two of which one is lost.
-        let removals = self.stats.get(REMOVAL_ASKED);
-        let voters =
-            if removals > 0 { 0 } else { self.members.iter().filter(|member| !member.learner).count() };
-        let Some(node) = stopped.filter(|_| self.rotten.is_empty() && voters >= 3) else { return };
+        let Some(node) = stopped.filter(|_| self.may_lose_one()) else { return };
         if let Some(path) = node.disk.rot(&mut self.chance) {
             self.trace.note(format_args!("rot {} {}", node.id, path.display()));
             self.rotten.insert(node.id, path.display().to_string());
         }
+    }
+
+    /// Whether a member's disk may fail for good: of one member in a run, so that a quorum of
+    /// undamaged ones remains.
+    pub(super) fn may_lose_one(&self) -> bool {
+        // A removal may still be on its way through the log, and leave two of which one is lost.
+        let removals = self.stats.get(REMOVAL_ASKED);
+        let voters = self.members.iter().filter(|member| !member.learner).count();
+        removals == 0 && self.rotten.is_empty() && voters >= 3
     }
 
     /// Asks a random member to change the cluster. Nobody waits for the answer.
@@ -286,10 +325,8 @@ impl World {
             return self.admin(Admin::PromoteMember(learner));
         }
         if ids.len() < MEMBERS_MAX && (choice < 3 || ids.len() <= 2) {
-            self.machines += 1;
-            let peer_urls = vec![peer_url(self.machines)];
             let stay_learner = self.chance.one_in(6);
-            return self.admin(Admin::AddMember { peer_urls, name: String::new(), stay_learner });
+            return self.add_member(stay_learner);
         }
         // With a lost member a removal may take the quorum away, which is an operator's mistake.
         if ids.len() > 1 && self.rotten.is_empty() {
@@ -297,6 +334,13 @@ impl World {
             self.stats.count(REMOVAL_ASKED);
             self.admin(Admin::RemoveMember(NodeId(gone)));
         }
+    }
+
+    /// Asks for a member on a new machine.
+    pub(super) fn add_member(&mut self, stay_learner: bool) {
+        self.machines += 1;
+        let peer_urls = vec![peer_url(self.machines)];
+        self.admin(Admin::AddMember { peer_urls, name: String::new(), stay_learner });
     }
 
     fn compact(&mut self) {
@@ -317,6 +361,8 @@ pub(super) fn lost_by_rot(
     rotten.get(&node.id)?;
     match node.log_on_disk(tuning) {
         None => Some("rot: found at start"),
+        // A vote may be gone as well, which no entry tells.
+        Some(_) if node.disk.has_lied() => Some("rot: a write that was acknowledged is gone"),
         Some(log) => {
             ledger.lost(node.id, log.base, &log.entries).map(|_| "rot: in the last write, looks torn")
         }

@@ -1,5 +1,6 @@
 //! What members and clients send, on its way and on arrival.
 
+use super::coverage::Feature;
 use super::network::Place;
 use super::node::Checkpoint;
 use super::queue::{MS, Time};
@@ -42,6 +43,7 @@ impl World {
                 if role == Role::Leader {
                     self.leaders.insert(id, term);
                     self.stats.count("consensus: elections");
+                    self.coverage.met(Feature::LeaderChange, self.queue.now());
                     let voters = self.members.iter().filter(|member| !member.learner).count();
                     self.ledger.elections.elected(id, term, voters)?;
                     return self.ledger.elections.leads(id, term);
@@ -75,6 +77,7 @@ impl World {
             Job::Flush(job) => match job.run() {
                 Ok(done) => {
                     self.stats.count("storage: flushes");
+                    self.coverage.met(Feature::Flush, self.queue.now());
                     self.input(id, Input::Flushed(done));
                 }
                 Err(error) => return self.round_failed(id, &error.to_string()),
@@ -94,6 +97,7 @@ impl World {
                     return Err(Violation::new("snapshot", what));
                 };
                 self.stats.count("snapshot: installed");
+                self.coverage.met(Feature::SnapshotInstall, self.queue.now());
                 self.trace.note(format_args!("installed {id} {index}"));
                 self.applied.insert(id, index);
                 if self.chance.one_in(8) {
@@ -127,6 +131,9 @@ impl World {
     pub(super) fn peer_arrives(&mut self, from: u64, to: u64, envelope: Envelope) {
         if self.network.is_open(Place::Node(from), Place::Node(to)) && self.alive(to).is_some() {
             self.trace.note(format_args!("{from} -> {to} {}", kind(&envelope)));
+            if let Some(Body::Forward(_)) = envelope.body {
+                self.coverage.met(Feature::ForwardedWrite, self.queue.now());
+            }
             self.input(to, Input::Peer { from: NodeId(from), envelope });
         }
     }
@@ -139,6 +146,7 @@ impl World {
         match (checkpoint.filter(|checkpoint| checkpoint.meta.index == index), arrival) {
             (Some(checkpoint), Some(at)) => {
                 let at = at + self.chance.exponential(200 * MS);
+                self.doom_snapshot(from.node, to.get(), at);
                 self.queue.at(at, Happening::Snapshot { from, to: to.get(), checkpoint, message });
             }
             (checkpoint, _) => {
@@ -190,6 +198,11 @@ impl World {
         if let (Some(found), Some(alive)) = (self.conns.get_mut(&conn), here) {
             found.life = Some(alive.life);
         }
+        if let Request::Watch(spec) = &request
+            && spec.start.get() > 1
+        {
+            self.coverage.met(Feature::WatchResume, self.queue.now());
+        }
         self.input(
             found.node,
             Input::Request {
@@ -204,6 +217,14 @@ impl World {
     pub(super) fn frame_arrives(&mut self, conn: u64, tag: u64, frame: WatchFrame) {
         if self.conns.get(&conn).is_none_or(|found| found.broken) {
             return;
+        }
+        let feature = match frame {
+            WatchFrame::Events { .. } => Some(Feature::WatchEvents),
+            WatchFrame::Resync { .. } => Some(Feature::WatchResync),
+            _ => None,
+        };
+        if let Some(feature) = feature {
+            self.coverage.met(feature, self.queue.now());
         }
         let bytes = frame_bytes(&frame);
         self.trace.note(format_args!("frame {conn}.{tag} {bytes} {}", summary(&frame)));

@@ -38,12 +38,78 @@ pub fn list(number: u64) -> Bytes {
 /// How many lists there are.
 pub const LISTS: u64 = OTHERS;
 
+/// A kind of write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dish {
+    /// Sets a register.
+    Set,
+    /// Sets a register if it holds what is expected.
+    Swap,
+    /// Removes a register.
+    Remove,
+    /// Sets a register and another key.
+    Both,
+    /// Counts.
+    Count,
+    /// Appends to a list.
+    Append,
+    /// Sets a key that goes with the session.
+    Own,
+    /// Makes a key with the next number.
+    Sequential,
+    /// Raises a number.
+    Raise,
+    /// Changes the tree.
+    Tree,
+}
+
+/// How often each is served when all are.
+const DISHES: [(Dish, u64); 10] = [
+    (Dish::Set, 4),
+    (Dish::Swap, 3),
+    (Dish::Remove, 1),
+    (Dish::Both, 1),
+    (Dish::Count, 1),
+    (Dish::Append, 2),
+    (Dish::Own, 2),
+    (Dish::Sequential, 1),
+    (Dish::Raise, 1),
+    (Dish::Tree, 3),
+];
+
+/// What the clients of one run write.
+#[derive(Clone, Debug)]
+pub struct Menu {
+    dishes: Vec<Dish>,
+}
+
+impl Menu {
+    /// Three in four of all; all in one run of four.
+    pub fn draw(chance: &mut Chance) -> Self {
+        let all = chance.one_in(4);
+        let dishes = DISHES.iter().map(|(dish, _)| *dish);
+        let some: Vec<Dish> = dishes.filter(|_| chance.permille(750) || all).collect();
+        Self { dishes: if some.is_empty() { vec![Dish::Set] } else { some } }
+    }
+
+    fn pick(&self, chance: &mut Chance) -> Dish {
+        let served = DISHES.iter().filter(|(dish, _)| self.dishes.contains(dish));
+        let mut left = chance.below(served.clone().map(|(_, often)| often).sum());
+        for (dish, often) in served {
+            if left < *often {
+                return *dish;
+            }
+            left -= often;
+        }
+        unreachable!("the number was below the sum")
+    }
+}
+
 /// A command that writes this number somewhere; with a session, some of it is ephemeral.
-pub fn command(chance: &mut Chance, number: u64, session: SessionId) -> Command {
-    if chance.one_in(6) {
-        Command::Tree(tree(chance, number, session))
-    } else {
-        Command::Txn(write(chance, number, session))
+pub fn command(menu: &Menu, chance: &mut Chance, number: u64, session: SessionId) -> Command {
+    match menu.pick(chance) {
+        Dish::Tree => Command::Tree(tree(chance, number, session)),
+        dish => Command::Txn(write(dish, chance, number, session)),
     }
 }
 
@@ -73,25 +139,24 @@ fn tree(chance: &mut Chance, number: u64, session: SessionId) -> TreeOp {
     }
 }
 
-/// A transaction that writes this number somewhere. With a session, some of it is ephemeral.
-pub fn write(chance: &mut Chance, number: u64, session: SessionId) -> Txn {
+fn write(dish: Dish, chance: &mut Chance, number: u64, session: SessionId) -> Txn {
     let value = value_of(number);
-    match chance.below(16) {
-        0..4 => put(&register(chance), value),
-        4..7 => {
+    match dish {
+        Dish::Set => put(&register(chance), value),
+        Dish::Swap => {
             let expected =
                 (!chance.one_in(4)).then(|| value_of(number.saturating_sub(chance.between(1, 12))));
             swap(&register(chance), expected, value)
         }
-        7 => delete(&register(chance)),
-        8 => {
+        Dish::Remove => delete(&register(chance)),
+        Dish::Both => {
             both(put(&register(chance), value.clone()), put(&format!("m/{}", chance.below(3)).into(), value))
         }
-        9 => update(format!("c/{}", chance.below(OTHERS)), Update::Add(1)),
-        10 | 11 => append(&list(chance.below(LISTS)), number),
-        12 | 13 => owned(format!("e/{}", chance.below(8)), value, session),
-        14 => sequential(value, session),
-        _ => update(format!("x/{}", chance.below(OTHERS)), Update::Max(number as i64)),
+        Dish::Count => update(format!("c/{}", chance.below(OTHERS)), Update::Add(1)),
+        Dish::Append => append(&list(chance.below(LISTS)), number),
+        Dish::Own => owned(format!("e/{}", chance.below(8)), value, session),
+        Dish::Sequential => sequential(value, session),
+        Dish::Raise | Dish::Tree => update(format!("x/{}", chance.below(OTHERS)), Update::Max(number as i64)),
     }
 }
 

@@ -1,11 +1,13 @@
 //! The world: members, clients, network and time, in one loop.
 
 use super::chance::Chance;
-use super::client::{Client, Desk};
+use super::client::{Client, Desk, Kind};
 use super::clock::Clock;
+use super::coverage::{Coverage, Feature};
 use super::faults::{Fault, Mix, Profile};
 pub use super::happening::{Alive, Conn, Happening, Job, Undo};
 use super::ledger::Ledger;
+use super::limits::Limits;
 use super::network::{Network, Place};
 use super::node::{Node, Started};
 use super::queue::{MS, Queue, Time};
@@ -60,6 +62,10 @@ pub struct World {
     pub leaders: BTreeMap<u64, u64>,
     /// Counters.
     pub stats: Stats,
+    /// Which features met which faults.
+    pub coverage: Coverage,
+    /// How long the strike that is under way lasts.
+    pub(super) lasts: Time,
     /// What happened.
     pub trace: Trace,
     /// No more faults.
@@ -68,6 +74,12 @@ pub struct World {
     pub slow: BTreeMap<u64, Time>,
     /// Members whose log was damaged behind their back.
     pub rotten: BTreeMap<u64, String>,
+    /// Number of the last strike, left out or not.
+    pub last_strike: u64,
+    /// Strikes that were not left out.
+    pub struck: Vec<(u64, Fault)>,
+    /// Snapshots whose sender or receiver is to die.
+    pub(super) doomed_snapshots: u64,
     /// Machines that exist, so that the next one has a number of its own.
     pub machines: u64,
     logger: slog::Logger,
@@ -75,9 +87,9 @@ pub struct World {
 
 impl World {
     /// A new cluster with clients, about to start.
-    pub fn new(seed: u64, profile: Profile, print: bool) -> Self {
+    pub fn new(seed: u64, profile: Profile, limits: &Limits, print: bool) -> Self {
         let mut chance = Chance::new(seed);
-        let mix = Mix::draw(profile, &mut chance);
+        let mix = Mix { limits: limits.clone(), ..Mix::draw(profile, &mut chance) };
         let mut world = Self {
             queue: Queue::default(),
             network: Network::default(),
@@ -96,10 +108,15 @@ impl World {
             applied: BTreeMap::new(),
             leaders: BTreeMap::new(),
             stats: Stats::default(),
+            coverage: Coverage::default(),
+            lasts: 0,
             trace: Trace::new(print),
             healing: false,
             slow: BTreeMap::new(),
             rotten: BTreeMap::new(),
+            last_strike: 0,
+            struck: Vec::new(),
+            doomed_snapshots: 0,
             machines: mix.members,
             logger: logger(print),
             chance,
@@ -118,10 +135,12 @@ impl World {
             let delay = self.chance.below(50 * MS);
             self.queue.after(delay, Happening::Start(*id));
         }
-        for (kind, count) in self.mix.profile.clients() {
+        for (kind, count) in self.mix.clients.clone() {
             for _ in 0..count {
                 let position = self.clients.len();
-                self.clients.push(Client::new(position as u64 + 1, kind, self.chance.fork()));
+                let number = position as u64 + 1;
+                let kind = if self.mix.limits.allow_client(number) { kind } else { Kind::Absent };
+                self.clients.push(Client::new(number, kind, self.chance.fork()));
                 let delay = self.chance.below(500 * MS);
                 self.queue.after(delay, Happening::Wake(position));
             }
@@ -132,8 +151,8 @@ impl World {
 
     /// A clock of its own for a machine.
     pub fn draw_clock(&mut self) -> Clock {
-        let skew =
-            if self.mix.knows(Fault::ClockSkew) { self.chance.between(0, 2000) as i64 - 1000 } else { 0 };
+        let skew = self.chance.between(0, 2000) as i64 - 1000;
+        let skew = if self.mix.knows(Fault::ClockSkew) { skew } else { 0 };
         Clock::new(skew, self.chance.below(1 << 40))
     }
 
@@ -181,6 +200,9 @@ impl World {
             Happening::Start(id) => return self.start(id),
             Happening::Strike => return self.strike_next(),
             Happening::Undo(undo) => self.undo(undo),
+            Happening::Crash { node, kill, down } => return self.crash_for(node, kill, down),
+            Happening::Detach(node) => self.detach(node),
+            Happening::Replace(node) => self.replace(node),
         }
         Ok(())
     }
@@ -214,7 +236,11 @@ impl World {
         let started = node.start(&self.mix.tuning, &mut self.chance, &self.logger);
         let alive = Alive { node: id, life: node.life };
         match started {
-            Started::Runs => self.stats.count("process: started"),
+            Started::Runs => {
+                self.stats.count("process: started");
+                self.coverage.met(Feature::Recovery, now);
+                self.ledger.answers.started(id);
+            }
             Started::Refuses(reason) => {
                 return Err(Violation::new(
                     "starts_again",
@@ -282,7 +308,8 @@ impl World {
             self.queue.at(ready_at, Happening::Work(alive));
             return Ok(());
         }
-        let round = node.round(now);
+        let is_damaged = self.rotten.contains_key(&alive.node);
+        let round = if is_damaged { node.round_on_damage(now) } else { node.round(now) };
         self.take_notes(alive.node)?;
         match round {
             Ok(more) => {
@@ -301,21 +328,6 @@ impl World {
             }
             Err(reason) => self.round_failed(alive.node, &reason),
         }
-    }
-
-    /// Reads what a member's round did to its log and state.
-    pub fn take_notes(&mut self, id: u64) -> Checked {
-        let Some(node) = self.nodes.get(&id) else { return Ok(()) };
-        for note in node.log_notes() {
-            self.ledger.log_note(id, note)?;
-        }
-        for note in node.apply_notes() {
-            let index = note.entry.index.get();
-            self.trace.note(format_args!("apply {id} {index} {:x}", note.digest));
-            self.ledger.applied(id, self.queue.now(), &note.entry, &note.applied, note.digest)?;
-            self.applied.insert(id, index);
-        }
-        Ok(())
     }
 
     fn release(&mut self, alive: Alive) -> Checked {
@@ -351,12 +363,15 @@ impl World {
         let mut desk = Desk {
             now,
             nodes: &nodes,
+            menu: &self.mix.menu,
             history: &mut self.history,
             watched: &mut self.watched,
             promises: &mut self.promises,
             tenures: &mut self.tenures,
             signs: &mut self.signs,
             stats: &mut self.stats,
+            coverage: &mut self.coverage,
+            leaders: &self.leaders,
             next_conn: &mut self.next_conn,
             sends: Vec::new(),
             closes: Vec::new(),
