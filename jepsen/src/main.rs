@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Clients that have an address of their own, so that their links can be cut.
-const CLIENT_ADDRESSES: usize = 24;
+const CLIENTS_MAX: usize = 100;
 
 fn main() -> ExitCode {
     let Arguments { verb } = Arguments::parse();
@@ -90,7 +90,8 @@ fn lacking(private: Option<Private>, options: &Options) -> impl Fn(Need) -> Opti
 }
 
 fn network(private: Option<Private>, options: &Options) -> Result<Network, Unfit> {
-    let layout = Layout { nodes: options.room(), clients: CLIENT_ADDRESSES, seed: options.seed };
+    let layout =
+        Layout { nodes: options.room(), clients: options.clients.min(CLIENTS_MAX), seed: options.seed };
     let made = match private {
         Some(private) => Network::namespaces(private, &layout),
         None if options.kind == Kind::Zookeeper => {
@@ -154,11 +155,30 @@ fn tour(arguments: &Tour) -> Result<Judgement, Unfit> {
         if begun.elapsed() + arguments.common.time > arguments.total {
             break;
         }
-        // A run that could not be made is worse than one that failed: nothing was tested.
-        worst = worst.max(perform(private, &arguments.common.options(name, seed))?);
+        let options = arguments.common.options(name, seed);
+        options.workload()?;
+        match perform(private, &options) {
+            Ok(judgement) => worst = worst.max(judgement),
+            Err(error) => {
+                // Servers that do not come up have failed, whatever else they would have shown.
+                eprintln!("{name}, seed {seed}: {error}");
+                worst = Judgement::Invalid;
+            }
+        }
         seed += 1;
     }
+    sum_up(&arguments.common.store)?;
     Ok(worst)
+}
+
+/// Prints what came of all runs below a directory, and writes it there, with an index of their pages.
+fn sum_up(directory: &Path) -> Result<Judgement, Unfit> {
+    let unwritten = |error: std::io::Error| Unfit(format!("{}: {error}", directory.display()));
+    let summary = report::summarise(directory).map_err(unwritten)?;
+    print!("{summary}");
+    std::fs::write(directory.join("summary.md"), summary.to_string()).map_err(unwritten)?;
+    println!("index: {}", report::write_index(directory).map_err(unwritten)?.display());
+    Ok(summary.overall())
 }
 
 fn export(history: &Path, key: Option<&str>) -> Result<Judgement, Unfit> {
@@ -179,7 +199,7 @@ fn report_again(directory: &Path) -> Result<Judgement, Unfit> {
     if directory.join("history.jsonl").is_file() {
         return conclude(directory, &[]);
     }
-    Ok(Judgement::Valid)
+    sum_up(directory)
 }
 
 fn list() {

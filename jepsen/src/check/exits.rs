@@ -2,7 +2,7 @@
 //! its removal from the cluster.
 
 use super::{Anomaly, Check, Verdict};
-use crate::history::{FaultWindow, History};
+use crate::history::{History, Note};
 use serde_json::Value;
 
 /// The check.
@@ -14,8 +14,8 @@ impl Check for Exits {
     }
 
     fn judge(&self, history: &History) -> Verdict {
-        let noted = |name: &'static str| history.faults.iter().filter(move |note| note.fault == name);
-        let is_expected = |note: &&FaultWindow| note.what.get("expected") == Some(&Value::Bool(true));
+        let noted = |name: &'static str| history.notes.iter().filter(move |note| note.name == name);
+        let is_expected = |note: &&Note| note.what.get("expected") == Some(&Value::Bool(true));
         let (expected, unexpected): (Vec<_>, Vec<_>) = noted("exit").partition(is_expected);
         let mut anomalies: Vec<Anomaly> = unexpected.iter().map(|note| anomaly(note)).collect();
         let silent = noted("healed").filter_map(|note| note.what.get("not_ready_in_time")?.as_array());
@@ -33,13 +33,13 @@ impl Check for Exits {
     }
 }
 
-fn anomaly(note: &FaultWindow) -> Anomaly {
+fn anomaly(note: &Note) -> Anomaly {
     let text = |name: &str| match note.what.get(name) {
         Some(Value::String(text)) => text.clone(),
         Some(Value::Null) | None => String::new(),
         Some(other) => other.to_string(),
     };
-    let at = note.began / 1_000;
+    let at = note.at / 1_000;
     let what = format!(
         "{} ended by itself after {at} ms, code {}: {} {}",
         text("node"),

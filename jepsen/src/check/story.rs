@@ -26,7 +26,15 @@ impl Story {
             command: "oarlock-jepsen run".into(),
             began_unix_ms: 0,
         };
-        Self { history: History { header, operations: Vec::new(), faults: Vec::new(), end: 0 } }
+        Self {
+            history: History {
+                header,
+                operations: Vec::new(),
+                faults: Vec::new(),
+                notes: Vec::new(),
+                end: 0,
+            },
+        }
     }
 
     /// What was told.

@@ -1,7 +1,7 @@
 //! Whole histories, read from a file.
 
 use super::line::{FORMAT, Header, Kind, Line, Who};
-use super::operation::{FaultWindow, Operation, Outcome};
+use super::operation::{FaultWindow, Note, Operation, Outcome};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::BufRead;
@@ -10,6 +10,10 @@ use thiserror::Error;
 
 /// Name of the window of a fault that could not be made.
 pub const SKIPPED: &str = "skipped";
+
+/// What is noted in a moment and is no fault: a server that ended, the end of all faults, clients that
+/// do not stop.
+const NOTES: [&str; 3] = ["exit", "healed", "stuck"];
 
 /// What a run left behind.
 #[derive(Clone, Debug)]
@@ -20,6 +24,8 @@ pub struct History {
     pub operations: Vec<Operation>,
     /// In the order of their beginnings.
     pub faults: Vec<FaultWindow>,
+    /// What the nemesis saw besides.
+    pub notes: Vec<Note>,
     /// Time of the last line, in microseconds since the run began.
     pub end: u64,
 }
@@ -80,7 +86,8 @@ impl History {
         if header.format > FORMAT {
             return Err(Malformed::Format { path: name.to_owned(), format: header.format });
         }
-        let mut history = Self { header, operations: Vec::new(), faults: Vec::new(), end: 0 };
+        let mut history =
+            Self { header, operations: Vec::new(), faults: Vec::new(), notes: Vec::new(), end: 0 };
         let mut open = BTreeMap::new();
         for (at, text) in lines.iter().enumerate().skip(1) {
             match serde_json::from_str::<Line>(text) {
@@ -129,6 +136,10 @@ impl History {
         if kind == Kind::Invoke {
             let (what, effect) = (Value::Null, Value::Null);
             self.faults.push(FaultWindow { fault: f, began: time, ended: None, what, effect });
+            return;
+        }
+        if NOTES.contains(&f.as_str()) {
+            self.notes.push(Note { name: f, at: time, what: value });
             return;
         }
         let is_open = |window: &FaultWindow| window.fault == f && window.ended.is_none();

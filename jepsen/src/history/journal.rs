@@ -183,7 +183,7 @@ impl Drop for Pending<'_> {
 #[cfg(test)]
 mod tests {
     use super::super::line::{Api, FORMAT, FailureKind};
-    use super::super::{History, Outcome, SKIPPED};
+    use super::super::{History, Note, Outcome, SKIPPED};
     use super::*;
 
     fn header() -> Header {
@@ -228,7 +228,9 @@ mod tests {
         assert!(history.operations[0].ended.is_some());
         let faults: Vec<_> = history.faults.iter().map(|fault| (fault.fault.as_str(), &fault.what)).collect();
         let skipped = json!({ "fault": "move", "why": "nobody leads" });
-        assert_eq!(faults, [("kill", &json!(["n1"])), ("exit", &json!(3)), (SKIPPED, &skipped)]);
+        assert_eq!(faults, [("kill", &json!(["n1"])), (SKIPPED, &skipped)]);
+        let note = Note { name: "exit".into(), at: history.notes[0].at, what: json!(3) };
+        assert_eq!(history.notes, [note]);
         assert!(history.faults.iter().all(|fault| fault.ended.is_some()));
     }
 

@@ -18,4 +18,4 @@ mod operation;
 pub use file::{History, Malformed, SKIPPED};
 pub use journal::{Journal, Pending, Process};
 pub use line::{Api, FORMAT, Failure, FailureKind, Header, Kind, Line, Who};
-pub use operation::{FaultWindow, Operation, Outcome};
+pub use operation::{FaultWindow, Note, Operation, Outcome};

@@ -86,3 +86,14 @@ pub struct FaultWindow {
     /// What its maker saw of it when it ended: packets dropped, bytes lost. Null if nothing.
     pub effect: Value,
 }
+
+/// Something that was seen in a moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Note {
+    /// What it is about.
+    pub name: String,
+    /// When, in microseconds since the run began.
+    pub at: u64,
+    /// What was seen.
+    pub what: Value,
+}

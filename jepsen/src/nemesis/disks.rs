@@ -1,7 +1,7 @@
 //! Disks that are slow, hang, fail, fill up, or lose their power.
 
-use super::{ANY, Entry, Fault, Field, Need};
-use crate::disk::{Counts, Disk, Faults, Stall, Survival, SyncError};
+use super::{ANY, Entry, Fault, Field, Need, growth};
+use crate::disk::{Counts, Disk, Faults, Loss, Stall, Survival, SyncError};
 use futures::future::LocalBoxFuture;
 use rand::Rng;
 use rand::rngs::StdRng;
@@ -83,7 +83,7 @@ impl Fault for Bad {
             let Some((number, before)) = self.node.take() else { return Value::Null };
             let Ok(disk) = disk(field, number) else { return Value::Null };
             disk.heal();
-            json!({ "before": before, "after": disk.counts() })
+            growth(&before, &disk.counts())
         })
     }
 
@@ -95,10 +95,11 @@ impl Fault for Bad {
 struct Cut {
     all: bool,
     dark: Vec<usize>,
+    lost: Loss,
 }
 
 fn cut(all: bool) -> Box<dyn Fault> {
-    Box::new(Cut { all, dark: Vec::new() })
+    Box::new(Cut { all, dark: Vec::new(), lost: Loss::default() })
 }
 
 /// Disks lose what was not synced, or a part of it, or what is worse: a part of each write.
@@ -128,9 +129,16 @@ impl Fault for Cut {
                 field.cluster.nodes[number].kill();
             }
             let mut losses = Vec::new();
+            self.lost = Loss::default();
             for &number in &chosen {
                 let survival = survival(&mut field.chance);
                 let loss = field.disks[number].cut_power(survival, &mut field.chance);
+                if let Ok(loss) = &loss {
+                    self.lost.files += loss.files;
+                    self.lost.bytes += loss.bytes;
+                    self.lost.names += loss.names;
+                    self.lost.kept_pieces += loss.kept_pieces;
+                }
                 losses.push(json!({ "survives": survival, "loss": loss.map_err(|error| error.to_string()) }));
             }
             Ok(json!({ "nodes": field.names(&chosen), "lost": losses }))
@@ -142,7 +150,7 @@ impl Fault for Cut {
             for number in std::mem::take(&mut self.dark) {
                 field.start(number);
             }
-            Value::Null
+            growth(&Loss::default(), &self.lost)
         })
     }
 }

@@ -1,6 +1,6 @@
 //! Links that are cut, slow, lossy, or carry packets twice and in the wrong order.
 
-use super::{ANY, Entry, Fault, Field, Need};
+use super::{ANY, Entry, Fault, Field, Need, growth};
 use crate::net::{Counts, Link, Place, Shape, Whom};
 use futures::future::LocalBoxFuture;
 use rand::Rng;
@@ -55,8 +55,7 @@ pub(super) fn entries() -> Vec<Entry> {
 
 /// What happened on all links since then, as far as anything did.
 fn effect(field: &Field, before: &Counts) -> Value {
-    let counts = field.network.links().total().since(before);
-    serde_json::to_value(counts).unwrap_or_default()
+    growth(before, &field.network.links().total())
 }
 
 struct Partition {

@@ -19,6 +19,7 @@ pub use schedule::{Nemesis, Rhythm};
 
 use crate::cluster::Kind;
 use futures::future::LocalBoxFuture;
+use serde::Serialize;
 use serde_json::Value;
 
 /// Something that goes wrong for a while.
@@ -96,6 +97,18 @@ pub fn any_needs(names: &[String], need: Need) -> bool {
     singles.filter_map(by_name).any(|entry| entry.need == need)
 }
 
+/// By how much each figure has grown, as far as any has.
+fn growth(before: &impl Serialize, after: &impl Serialize) -> Value {
+    let (before, after) = (serde_json::to_value(before), serde_json::to_value(after));
+    let (Ok(Value::Object(before)), Ok(Value::Object(after))) = (before, after) else { return Value::Null };
+    let grown = after.into_iter().filter_map(|(name, now)| {
+        let then = before.get(&name).and_then(Value::as_u64).unwrap_or(0);
+        let by = now.as_u64()?.checked_sub(then).filter(|by| *by > 0)?;
+        Some((name, Value::from(by)))
+    });
+    Value::Object(grown.collect())
+}
+
 /// Several faults at the same time.
 struct Together(Vec<Box<dyn Fault>>);
 
@@ -120,11 +133,13 @@ impl Fault for Together {
 
     fn end<'f>(&'f mut self, field: &'f mut Field) -> LocalBoxFuture<'f, Value> {
         Box::pin(async move {
-            let mut effects = Vec::new();
+            let mut effects = serde_json::Map::new();
             for fault in self.0.iter_mut().rev() {
-                effects.push(fault.end(field).await);
+                if let Value::Object(effect) = fault.end(field).await {
+                    effects.extend(effect);
+                }
             }
-            effects.into()
+            Value::Object(effects)
         })
     }
 

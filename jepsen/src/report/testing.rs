@@ -52,7 +52,7 @@ pub fn small(mut operations: Vec<Operation>, faults: Vec<FaultWindow>) -> Histor
     }
     let ends = operations.iter().map(|operation| operation.ended.unwrap_or(operation.invoked));
     let end = ends.max().unwrap_or(0);
-    History { header: header(), operations, faults, end }
+    History { header: header(), operations, faults, notes: Vec::new(), end }
 }
 
 /// Some 120 s of a register under faults, with about so many operations.
