@@ -184,7 +184,10 @@ fn survivors(survival: Survival, pages: usize, chance: &mut impl Rng) -> Vec<Vec
             (piece, Box::new(move |_| chance.random_bool(probability.clamp(0.0, 1.0))))
         }
     };
-    assert!(piece > 0 && PAGE as usize % piece == 0, "a page is not whole pieces of {piece} bytes");
+    assert!(
+        piece > 0 && (PAGE as usize).is_multiple_of(piece),
+        "a page is not whole pieces of {piece} bytes"
+    );
     let each = PAGE as usize / piece;
     let all: Vec<bool> = (0..pages * each).map(is_kept).collect();
     all.chunks(each).map(<[bool]>::to_vec).collect()
