@@ -75,17 +75,17 @@ fn faults_of(shard: &str, tenures: &[Tenure<'_>]) -> Vec<Anomaly> {
         let tell = |what: String, other: &Tenure<'_>| {
             Anomaly::new(format!("shard {shard}: {what}"), [other.grant.index, tenure.grant.index])
         };
-        if let Some(other) = longest.filter(|other| other.end > tenure.grant.invoked) {
-            if other.member() != tenure.member() {
-                let what = format!(
-                    "{} owned it from {} ms on, and {} until {} ms",
-                    tenure.member(),
-                    tenure.grant.invoked / 1000,
-                    other.member(),
-                    other.end / 1000
-                );
-                anomalies.push(tell(what, &other));
-            }
+        let is_other =
+            |other: &Tenure<'_>| other.end > tenure.grant.invoked && other.member() != tenure.member();
+        if let Some(other) = longest.filter(is_other) {
+            let what = format!(
+                "{} owned it from {} ms on, and {} until {} ms",
+                tenure.member(),
+                tenure.grant.invoked / 1000,
+                other.member(),
+                other.end / 1000
+            );
+            anomalies.push(tell(what, &other));
         }
         if let Some(other) = highest {
             let is_same = other.epoch == tenure.epoch && other.member() == tenure.member();

@@ -272,7 +272,7 @@ impl<'h, M: Model> Search<'h, M> {
     /// The rank of the first return: nothing invoked after it may come before it.
     fn horizon(&self) -> u32 {
         let mut place = self.next[self.head(true) as usize];
-        while place != NONE && place % 2 == 0 {
+        while place != NONE && place.is_multiple_of(2) {
             place = self.next[place as usize];
         }
         if place == NONE { NONE } else { self.rank[place as usize] }
@@ -284,7 +284,7 @@ impl<'h, M: Model> Search<'h, M> {
             || (self.cursor < self.head(true) && self.is_certain(self.cursor as usize / 2));
         if in_certain {
             let place = self.next[self.cursor as usize];
-            if place != NONE && place % 2 == 0 {
+            if place != NONE && place.is_multiple_of(2) {
                 return Some(place as usize / 2);
             }
         }
