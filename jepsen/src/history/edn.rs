@@ -143,7 +143,9 @@ impl<W: Write> Lines<'_, W> {
         put_key(&mut rest, operation.key.as_deref());
         rest.push_str(", :value ");
         let result = is_end && operation.is_ok();
-        let value = if result { &operation.output } else { &operation.input };
+        // Jepsen's sets and counters want the argument of an `:add` in its end too.
+        let keeps_argument = operation.f == "add" && operation.input.is_number();
+        let value = if result && !keeps_argument { &operation.output } else { &operation.input };
         let registers = self.is_register.then(|| put_register_operation(&mut rest, operation, result));
         let f = registers.flatten().unwrap_or(&operation.f);
         match operation.f.as_str() {
@@ -384,6 +386,20 @@ mod tests {
 {:index 3, :time 5000, :type :ok, :process 0, :f :txn, :value [[:append "k1" 5] [:r "k\n2" [1 2]]], :node "n1"}
 "#;
         assert_eq!(edn("append", None, vec![txn, pending], vec![compact]), expected);
+    }
+
+    #[test]
+    fn an_addition_ends_with_what_was_added() {
+        let mut add = operation("add", 1, 2);
+        (add.input, add.output) = (json!(5), json!({"revision": 9}));
+        let mut read = operation("read", 3, 4);
+        (read.input, read.output) = (json!({"final": true}), json!([5]));
+        let expected = r#"{:index 0, :time 1000, :type :invoke, :process 0, :f :add, :value 5}
+{:index 1, :time 2000, :type :ok, :process 0, :f :add, :value 5}
+{:index 2, :time 3000, :type :invoke, :process 0, :f :read, :value {:final true}}
+{:index 3, :time 4000, :type :ok, :process 0, :f :read, :value [5]}
+"#;
+        assert_eq!(edn("set", None, vec![add, read], vec![]), expected);
     }
 
     #[test]

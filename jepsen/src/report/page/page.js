@@ -52,9 +52,9 @@ function look(from, to) {
       field.setAttribute("viewBox", `${(view[0] / end) * width} 0 ${((view[1] - view[0]) / end) * width} ${height}`);
     }
     for (const word of plot.querySelectorAll("[data-t]")) {
-      const place = x(Number(word.dataset.t)) + Number(word.dataset.dx);
-      word.setAttribute("x", place);
-      word.style.display = place < left || place > left + width - 10 ? "none" : "";
+      const [from, to] = [x(Number(word.dataset.t)), x(Number(word.dataset.e))];
+      word.setAttribute("x", Math.max(from, left) + 3);
+      word.style.display = to < left || from > left + width - 10 ? "none" : "";
     }
     const times = plot.querySelector(".time");
     times.replaceChildren();

@@ -30,7 +30,7 @@ fn verdict_row(verdict: &Verdict) -> Markup {
         tr {
             td { (verdict.check) }
             td { span class={ "mark " (word(verdict.judgement)) } { (word(verdict.judgement)) } }
-            td { (verdict.summary) }
+            td class="long" { (verdict.summary) }
             td class="quiet" { (counts.join(", ")) }
             td class="n" { @if !verdict.anomalies.is_empty() { (count(verdict.anomalies.len() as u64)) } }
         }
@@ -53,7 +53,7 @@ pub fn faults(figures: &Figures) -> Markup {
                     td class="n" { (count(fault.times)) }
                     td class="n" { (duration(fault.total)) }
                     td class="n" { (fault.longest_without_write.map_or_else(|| "–".to_owned(), duration)) }
-                    td class="quiet" { (effect(fault)) }
+                    td class="quiet long" { (effect(fault)) }
                 } } }
             }
         }
@@ -92,7 +92,7 @@ pub fn failures(figures: &Figures) -> Markup {
                 tbody { @for failure in &figures.failures { tr {
                     td class="n" { (count(failure.count)) }
                     td { (kind(failure.kind)) }
-                    td class="quiet" { (failure.text) }
+                    td class="quiet long" { (failure.text) }
                 } } }
             }
         }

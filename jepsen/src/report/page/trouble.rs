@@ -59,9 +59,9 @@ fn table(concerned: &[&Operation]) -> Markup {
             } }
             tbody { @for (at, operation) in concerned.iter().enumerate() { tr {
                 td class="n" { (at + 1) }
-                td { (words::clipped(&words::input(operation), LETTERS_MAX)) }
+                td class="long" { (words::clipped(&words::input(operation), LETTERS_MAX)) }
                 td { (operation.key.as_deref().unwrap_or("–")) }
-                td { (words::clipped(&words::result(operation), LETTERS_MAX)) }
+                td class="long" { (words::clipped(&words::result(operation), LETTERS_MAX)) }
                 td { span class={ "outcome " (class(operation.outcome)) } { (class(operation.outcome)) } }
                 td class="n" { (operation.process) }
                 td { (operation.node.as_deref().unwrap_or("–")) }

@@ -6,26 +6,28 @@ use crate::history::{FaultWindow, History};
 use maud::{Markup, html};
 use std::collections::BTreeMap;
 
-const LANE: f64 = 13.0;
 const LANES_MAX: usize = 4;
-/// Width of one letter of a label, about.
+/// Width of one letter of a name, about.
 const LETTER: f64 = 5.4;
 /// How many colours there are.
 const COLOURS: usize = 8;
 
-/// Windows of faults, in lanes such that no name lies on another.
+/// Windows of faults in lanes. Few have their names in or beside them; where there is no room for
+/// that, each kind has a lane, and its name at the left.
 pub struct FaultLanes<'h> {
     windows: Vec<Placed<'h>>,
+    kinds: Vec<&'h str>,
     lanes: usize,
+    is_by_kind: bool,
 }
 
 struct Placed<'h> {
     fault: &'h FaultWindow,
+    ended: u64,
     class: String,
     left: f64,
     width: f64,
     lane: usize,
-    is_named: bool,
     title: String,
 }
 
@@ -33,49 +35,68 @@ impl<'h> FaultLanes<'h> {
     /// Those of a history.
     pub fn new(history: &'h History) -> Self {
         let classes = classes(history);
-        let end = history.end.max(1) as f64;
-        let x = |time: u64| (time as f64 / end).min(1.0) * FIELD_WIDTH;
-        let mut free = vec![f64::MIN];
-        let mut windows = Vec::new();
+        let kinds: Vec<&str> = classes.keys().copied().collect();
+        let x = |time: u64| (time as f64 / history.end.max(1) as f64).min(1.0) * FIELD_WIDTH;
+        let mut windows: Vec<Placed> = Vec::new();
         for fault in &history.faults {
-            let (left, right) = (x(fault.began), x(fault.ended.unwrap_or(history.end)));
-            let named = left + fault.fault.chars().count() as f64 * LETTER + 6.0;
-            if free.len() < LANES_MAX && free.iter().all(|&at| at > left) {
-                free.push(f64::MIN);
-            }
-            let lane = free.iter().position(|&at| at <= left);
-            let is_named = lane.is_some() && named <= FIELD_WIDTH + 10.0;
-            let lane = lane.unwrap_or(LANES_MAX - 1);
-            free[lane] = free[lane].max(right).max(if is_named { named } else { right }) + 1.0;
-            let class = classes[fault.fault.as_str()].clone();
+            let ended = fault.ended.unwrap_or(history.end);
+            let (left, class) = (x(fault.began), classes[fault.fault.as_str()].clone());
             let title = title(fault, history.end);
-            windows.push(Placed { fault, class, left, width: right - left, lane, is_named, title });
+            windows.push(Placed { fault, ended, class, left, width: x(ended) - left, lane: 0, title });
         }
-        let lanes = if windows.is_empty() { 0 } else { free.len() };
-        Self { windows, lanes }
+        let is_by_kind = !pack(&mut windows);
+        if is_by_kind {
+            for window in &mut windows {
+                window.lane = kinds.binary_search(&window.fault.fault.as_str()).unwrap_or(0);
+            }
+        }
+        let lanes = windows.iter().map(|window| window.lane + 1).max().unwrap_or(0);
+        Self { windows, kinds, lanes, is_by_kind }
     }
 
     /// Height of the strip with the names.
     pub fn height(&self) -> f64 {
-        if self.lanes == 0 { 0.0 } else { self.lanes as f64 * LANE + 4.0 }
+        if self.lanes == 0 { 0.0 } else { self.lanes as f64 * self.lane() + 4.0 }
     }
 
-    /// A bar for each fault, with its name where there is room.
+    fn lane(&self) -> f64 {
+        if self.is_by_kind { 10.0 } else { 13.0 }
+    }
+
+    /// A bar for each fault, and the names.
     pub fn strip(&self, top: f64) -> Markup {
-        let height = self.lanes as f64 * LANE;
+        let lane = self.lane();
+        let height = self.lanes as f64 * lane;
         html! {
             @if self.lanes > 0 {
                 svg class="field" x=(LEFT) y=(place(top)) width=(FIELD_WIDTH) height=(place(height))
                     viewBox={ "0 0 " (FIELD_WIDTH) " " (place(height)) } preserveAspectRatio="none" {
                     @for window in &self.windows {
-                        rect class={ "bar " (window.class) } x=(place(window.left)) y=(place(window.lane as f64 * LANE))
-                            width=(place(window.width.max(1.5))) height=(place(LANE - 2.0)) { title { (window.title) } }
+                        rect class={ "bar " (window.class) } x=(place(window.left)) y=(place(window.lane as f64 * lane))
+                            width=(place(window.width.max(1.5))) height=(place(lane - 2.0)) { title { (window.title) } }
                     }
                 }
-                @for window in self.windows.iter().filter(|window| window.is_named) {
-                    text class="fault" data-t=(window.fault.began) data-dx="3" x=(place(LEFT + window.left + 3.0))
-                        y=(place(top + window.lane as f64 * LANE + 9.0)) { (window.fault.fault) }
+                @if self.is_by_kind { (self.names_of_kinds(top)) } @else { (self.names_of_windows(top)) }
+            }
+        }
+    }
+
+    fn names_of_kinds(&self, top: f64) -> Markup {
+        html! {
+            g class="grid" {
+                @for (at, kind) in self.kinds.iter().enumerate() {
+                    text class="kind" x=(LEFT - 6.0) y=(place(top + at as f64 * self.lane() + 7.5)) { (kind) }
                 }
+            }
+        }
+    }
+
+    fn names_of_windows(&self, top: f64) -> Markup {
+        html! {
+            @for Placed { fault, ended, left, lane, .. } in &self.windows {
+                @let x = left.min(FIELD_WIDTH - name_width(fault)) + 3.0;
+                text class="fault" data-t=(fault.began) data-e=(ended) x=(place(LEFT + x))
+                    y=(place(top + *lane as f64 * self.lane() + 9.0)) { (fault.fault) }
             }
         }
     }
@@ -89,6 +110,21 @@ impl<'h> FaultLanes<'h> {
             }
         }
     }
+}
+
+fn name_width(fault: &FaultWindow) -> f64 {
+    fault.fault.chars().count() as f64 * LETTER + 6.0
+}
+
+/// Gives each window a lane such that no name lies on another; `false` if there are not enough lanes.
+fn pack(windows: &mut [Placed]) -> bool {
+    let mut free = [f64::MIN; LANES_MAX];
+    for window in windows {
+        let Some(lane) = free.iter().position(|&at| at <= window.left) else { return false };
+        window.lane = lane;
+        free[lane] = window.left + window.width.max(name_width(window.fault)) + 1.0;
+    }
+    true
 }
 
 /// A colour for each kind of fault, by its name's place among the run's.
@@ -115,4 +151,30 @@ pub fn title(fault: &FaultWindow, end: u64) -> String {
         }
     }
     title
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::testing::{fault, operation, small};
+    use super::*;
+
+    #[test]
+    fn names_do_not_lie_on_each_other() {
+        let end = operation("read", 0, 100_000);
+        let few =
+            vec![fault("kill", 10_000, 60_000), fault("pause", 20_000, 30_000), fault("cut", 40_000, 40_000)];
+        let few = small(vec![end.clone()], few);
+        let lanes = FaultLanes::new(&few);
+        let places: Vec<_> = lanes.windows.iter().map(|window| window.lane).collect();
+        assert_eq!((places, lanes.is_by_kind), (vec![0, 1, 1], false));
+        assert!(lanes.strip(0.0).0.contains("data-t=\"20000\" data-e=\"30000\""));
+
+        let many = (0..40).map(|at| fault(["kill", "cut"][at % 2], at as u64 * 500, at as u64 * 500 + 100));
+        let many = small(vec![end], many.collect());
+        let lanes = FaultLanes::new(&many);
+        assert!(lanes.is_by_kind, "there is no room for forty names");
+        let places: Vec<_> = lanes.windows.iter().map(|window| window.lane).take(3).collect();
+        assert_eq!((places, lanes.lanes), (vec![1, 0, 1], 2));
+        assert_eq!(lanes.strip(0.0).0.matches("<text").count(), 2);
+    }
 }

@@ -123,7 +123,7 @@ fn legend_of(legend: &[Legend], right: f64) -> Markup {
     let mut next = right;
     let mut items = Vec::new();
     for (class, name) in legend.iter().rev() {
-        next -= name.chars().count() as f64 * 6.4 + 26.0;
+        next -= name.chars().count() as f64 * 6.0 + 25.0;
         items.push(html! {
             g class={ "legend " (class) } data-of=(class) transform={ "translate(" (place(next)) " 0)" } {
                 rect y="5" width="10" height="8" rx="1.5" {}

@@ -93,14 +93,15 @@ pub fn duration(micros: u64) -> String {
     format!("{} {unit}", trimmed(figure, digits))
 }
 
-/// A moment of the run: `42 s`, or `1:20:00` beyond two minutes.
+/// A moment of the run: `42.5 s`, or `1:20:00` beyond two minutes.
 pub fn moment(micros: u64) -> String {
     let seconds = micros / 1_000_000;
+    let rest = trimmed((micros % 1_000_000) as f64 / 1e6, 6);
+    let rest = rest.strip_prefix('0').unwrap_or("");
     match seconds {
-        0..120 if micros.is_multiple_of(1_000_000) => format!("{seconds} s"),
-        0..120 => format!("{} s", trimmed(micros as f64 / 1e6, 6)),
-        120..3600 => format!("{}:{:02}", seconds / 60, seconds % 60),
-        _ => format!("{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60),
+        0..120 => format!("{seconds}{rest} s"),
+        120..3600 => format!("{}:{:02}{rest}", seconds / 60, seconds % 60),
+        _ => format!("{}:{:02}:{:02}{rest}", seconds / 3600, seconds / 60 % 60, seconds % 60),
     }
 }
 
@@ -146,7 +147,7 @@ mod tests {
     fn times_are_said_shortly() {
         let said = [999, 1_500, 12_340, 999_000, 1_000_000, 61_000_000, 600_000_000].map(duration);
         assert_eq!(said, ["999 µs", "1.5 ms", "12.3 ms", "999 ms", "1 s", "61 s", "10 min"]);
-        let said = [0, 1_234_567, 90_000_000, 125_000_000, 3_725_000_000].map(moment);
-        assert_eq!(said, ["0 s", "1.234567 s", "90 s", "2:05", "1:02:05"]);
+        let said = [0, 1_234_567, 90_000_000, 125_020_000, 3_725_000_000].map(moment);
+        assert_eq!(said, ["0 s", "1.234567 s", "90 s", "2:05.02", "1:02:05"]);
     }
 }

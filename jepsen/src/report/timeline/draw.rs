@@ -50,9 +50,10 @@ fn faults(scene: &Scene, body: f64) -> Markup {
                 title { (fault_title(fault, end)) }
                 rect class="shade" x=(place(LEFT + left)) y=(HEAD) width=(place((right - left).max(1.0))) height=(place(body)) {}
                 rect class="bar" x=(place(LEFT + left)) y=(HEAD - 5.0) width=(place((right - left).max(1.0))) height="4" {}
-                @if left >= named_to {
-                    @let _ = named_to = left + fault.fault.chars().count() as f64 * LETTER + 6.0;
-                    text class="fault" x=(place(LEFT + left)) y="11" { (fault.fault) }
+                @let name = left.max(named_to);
+                @if name < right.max(left + 1.0) {
+                    @let _ = named_to = name + fault.fault.chars().count() as f64 * LETTER + 6.0;
+                    text class="fault" x=(place(LEFT + name)) y="11" { (fault.fault) }
                 }
             }
         }
