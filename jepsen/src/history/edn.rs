@@ -13,7 +13,7 @@
 //! * A **transaction of appends** is `[[:append "k1" 5] [:r "k2" [1 2]]]`.
 //! * All else keeps its form: JSON's objects become maps of keywords.
 
-use super::{FailureKind, FaultWindow, History, Operation, Outcome};
+use super::{FailureKind, FaultWindow, History, Operation, Outcome, SKIPPED};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -87,7 +87,7 @@ fn in_order<'h>(operations: &[&'h Operation], faults: &'h [FaultWindow]) -> Vec<
     }
     events.extend(pending.into_iter().map(|(ended, which)| (ended, Event::Ended(operations[which]))));
     for fault in faults {
-        if fault.ended == Some(fault.began) {
+        if fault.ended == Some(fault.began) || fault.fault == SKIPPED {
             events.push((fault.began, Event::Struck(fault)));
             continue;
         }

@@ -163,6 +163,11 @@ impl History {
         }
     }
 
+    /// The faults that were made, without the attempts.
+    pub fn faults_made(&self) -> impl Iterator<Item = &FaultWindow> {
+        self.faults.iter().filter(|fault| fault.fault != SKIPPED)
+    }
+
     /// Whether any fault was there at this time.
     pub fn is_faulty_at(&self, time: u64) -> bool {
         self.faults.iter().any(|fault| {

@@ -1,7 +1,7 @@
 //! What is counted in a history, for pages and for tables over many runs.
 
 use super::outage::Outages;
-use crate::history::{FailureKind, FaultWindow, History, Operation, Outcome};
+use crate::history::{FailureKind, FaultWindow, History, Operation, Outcome, SKIPPED};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -82,6 +82,9 @@ pub struct Figures {
     pub failures: Vec<Failures>,
     /// Faults by name.
     pub faults: BTreeMap<String, FaultFigures>,
+    /// How often a fault could not be made, by its name and the reason.
+    #[serde(default)]
+    pub skipped: BTreeMap<String, u64>,
     /// The longest time without a successful write in the whole run, in microseconds; `None` if the
     /// workload writes nothing.
     pub longest_without_write: Option<u64>,
@@ -101,6 +104,7 @@ impl Figures {
             operations,
             failures: failures(&history.operations),
             faults: faults(history, &outages),
+            skipped: skipped(&history.faults),
             longest_without_write: outages.longest(),
             length: history.end,
         }
@@ -145,7 +149,7 @@ fn without_numbers(text: &str) -> String {
 
 fn faults(history: &History, outages: &Outages) -> BTreeMap<String, FaultFigures> {
     let mut windows: BTreeMap<&str, Vec<&FaultWindow>> = BTreeMap::new();
-    for window in &history.faults {
+    for window in history.faults_made() {
         windows.entry(&window.fault).or_default().push(window);
     }
     let figures = |windows: Vec<&FaultWindow>| {
@@ -162,6 +166,16 @@ fn faults(history: &History, outages: &Outages) -> BTreeMap<String, FaultFigures
         figures
     };
     windows.into_iter().map(|(fault, windows)| (fault.to_owned(), figures(windows))).collect()
+}
+
+fn skipped(faults: &[FaultWindow]) -> BTreeMap<String, u64> {
+    let mut counted = BTreeMap::new();
+    for window in faults.iter().filter(|window| window.fault == SKIPPED) {
+        let word = |name: &str| window.what.get(name).and_then(Value::as_str).unwrap_or("-");
+        let why = without_numbers(word("why"));
+        *counted.entry(format!("{}: {why}", word("fault"))).or_default() += 1;
+    }
+    counted
 }
 
 impl FaultFigures {
@@ -237,7 +251,10 @@ mod tests {
         more.effect = json!({"packets": 4});
         let mut told = fault("cut", 70, 70);
         told.effect = json!("refused");
-        let history = testing::small(vec![operation("read", 0, 100)], vec![dropped, more, open, told]);
+        let mut attempt = fault(SKIPPED, 80, 81);
+        attempt.what = json!({"fault": "move", "why": "nobody leads"});
+        let faults = vec![dropped, more, open, told, attempt];
+        let history = testing::small(vec![operation("read", 0, 100)], faults);
         let figures = Figures::of(&history);
         let cut = &figures.faults["cut"];
         assert_eq!((cut.times, cut.total), (3, 40));
@@ -245,5 +262,7 @@ mod tests {
         assert_eq!(cut.notes, ["refused"]);
         assert_eq!(cut.longest_without_write, None, "nothing is written");
         assert_eq!(figures.faults["slow"].total, 50);
+        assert_eq!(figures.faults.len(), 2, "an attempt is no fault");
+        assert_eq!(figures.skipped, BTreeMap::from([("move: nobody leads".to_owned(), 1)]));
     }
 }

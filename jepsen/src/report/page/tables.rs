@@ -57,6 +57,10 @@ pub fn faults(figures: &Figures) -> Markup {
                 } } }
             }
         }
+        @if !figures.skipped.is_empty() {
+            h3 { "Could not be made" }
+            ul class="quiet" { @for (what, times) in &figures.skipped { li { (what) " (" (count(*times)) ")" } } }
+        }
     }
 }
 

@@ -38,7 +38,7 @@ impl<'h> FaultLanes<'h> {
         let kinds: Vec<&str> = classes.keys().copied().collect();
         let x = |time: u64| (time as f64 / history.end.max(1) as f64).min(1.0) * FIELD_WIDTH;
         let mut windows: Vec<Placed> = Vec::new();
-        for fault in &history.faults {
+        for fault in history.faults_made() {
             let ended = fault.ended.unwrap_or(history.end);
             let (left, class) = (x(fault.began), classes[fault.fault.as_str()].clone());
             let title = title(fault, history.end);
@@ -130,7 +130,7 @@ fn pack(windows: &mut [Placed]) -> bool {
 /// A colour for each kind of fault, by its name's place among the run's.
 pub fn classes(history: &History) -> BTreeMap<&str, String> {
     let mut classes: BTreeMap<&str, String> =
-        history.faults.iter().map(|window| (window.fault.as_str(), String::new())).collect();
+        history.faults_made().map(|window| (window.fault.as_str(), String::new())).collect();
     for (at, class) in classes.values_mut().enumerate() {
         *class = format!("k{}", at % COLOURS);
     }

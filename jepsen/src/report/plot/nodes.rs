@@ -14,7 +14,7 @@ pub fn draw(frame: &Frame) -> Option<Markup> {
     let history = frame.history();
     let nodes = nodes(history);
     let struck: Vec<(&FaultWindow, BTreeSet<&str>)> =
-        history.faults.iter().map(|fault| (fault, named(&fault.what, &nodes))).collect();
+        history.faults_made().map(|fault| (fault, named(&fault.what, &nodes))).collect();
     if struck.iter().all(|(_, nodes)| nodes.is_empty()) {
         return None;
     }

@@ -150,6 +150,17 @@ impl Summary {
         table
     }
 
+    fn not_made(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut skipped: BTreeMap<&str, u64> = BTreeMap::new();
+        for (what, times) in self.runs.iter().flat_map(|run| &run.judged.figures.skipped) {
+            *skipped.entry(what).or_default() += times;
+        }
+        if !skipped.is_empty() {
+            writeln!(f, "\nCould not be made:\n")?;
+        }
+        skipped.iter().try_for_each(|(what, times)| writeln!(f, "- {what} ({})", count(*times)))
+    }
+
     fn trouble(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for run in self.runs.iter().filter(|run| run.judged.overall != Judgement::Valid) {
             let Judged { header, verdicts, overall, .. } = &run.judged;
@@ -179,6 +190,7 @@ impl fmt::Display for Summary {
         let (runs, operations, length) = (count(self.runs.len() as u64), count(operations), duration(length));
         writeln!(f, "{runs} runs, {length}, {operations} operations: {}\n", word(self.overall()))?;
         write!(f, "{}\n{}", self.runs_table(), self.faults_table())?;
+        self.not_made(f)?;
         self.trouble(f)
     }
 }

@@ -24,6 +24,9 @@ fn runs(root: &Path) {
     run(root, "etcd #1", Verdict::valid("lost", "2 writes are there"), |history| {
         (history.header.server, history.header.api) = ("etcd 3.6.1".into(), Api::Etcd);
         history.faults[0].effect = 5.into();
+        let mut attempt = fault(crate::history::SKIPPED, 5, 9);
+        attempt.what = serde_json::json!({"fault": "move", "why": "nobody leads"});
+        history.faults.push(attempt);
     });
     std::fs::create_dir_all(root.join("cut")).expect("it is writable");
     std::fs::write(root.join("cut").join(HISTORY), "").expect("it is writable");
@@ -47,6 +50,10 @@ fn runs_of_a_kind_are_one_line_and_servers_stand_beside_each_other() {
 | ----- | ------------- | ----: | -----: | ----------------------: | ------ |
 | kill  | etcd 3.6.1    |     1 |    1 s |                     2 s | 5      |
 | kill  | oarlock 0.1.0 |     2 |    2 s |                     2 s |        |
+
+Could not be made:
+
+- move: nobody leads (1)
 
 one/b: INVALID (`oarlock-jepsen run --seed 7`)
 

@@ -39,22 +39,26 @@ pub fn draw(scene: &Scene) -> Markup {
 fn faults(scene: &Scene, body: f64) -> Markup {
     let classes = classes(scene.history);
     let end = scene.history.end;
-    let shown = |from, to| scene.time.shows(from, to);
-    let faults = scene.history.faults.iter();
-    let faults = faults.filter(|fault| shown(fault.began, fault.ended.unwrap_or(end)));
     let mut named_to = f64::MIN;
+    let mut drawn = Vec::new();
+    for fault in scene.history.faults_made() {
+        let ended = fault.ended.unwrap_or(end);
+        if !scene.time.shows(fault.began, ended) {
+            continue;
+        }
+        let left = scene.time.x(fault.began);
+        let width = (scene.time.x(ended) - left).max(1.0);
+        let name = Some(left.max(named_to)).filter(|&name| name < left + width);
+        named_to = name.map_or(named_to, |name| name + fault.fault.chars().count() as f64 * LETTER + 6.0);
+        drawn.push((fault, left, width, name));
+    }
     html! {
-        @for fault in faults {
-            @let (left, right) = (scene.time.x(fault.began), scene.time.x(fault.ended.unwrap_or(end)));
+        @for (fault, left, width, name) in drawn {
             g class=(classes[fault.fault.as_str()]) {
                 title { (fault_title(fault, end)) }
-                rect class="shade" x=(place(LEFT + left)) y=(HEAD) width=(place((right - left).max(1.0))) height=(place(body)) {}
-                rect class="bar" x=(place(LEFT + left)) y=(HEAD - 5.0) width=(place((right - left).max(1.0))) height="4" {}
-                @let name = left.max(named_to);
-                @if name < right.max(left + 1.0) {
-                    @let _ = named_to = name + fault.fault.chars().count() as f64 * LETTER + 6.0;
-                    text class="fault" x=(place(LEFT + name)) y="11" { (fault.fault) }
-                }
+                rect class="shade" x=(place(LEFT + left)) y=(HEAD) width=(place(width)) height=(place(body)) {}
+                rect class="bar" x=(place(LEFT + left)) y=(HEAD - 5.0) width=(place(width)) height="4" {}
+                @if let Some(name) = name { text class="fault" x=(place(LEFT + name)) y="11" { (fault.fault) } }
             }
         }
     }
