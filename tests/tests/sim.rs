@@ -133,16 +133,16 @@ fn the_same_seed_is_the_same_run() {
 /// Shortening a schedule rests on this: what is left out does not change what the rest draws.
 #[test]
 fn what_is_left_out_of_a_run_leaves_the_rest_as_it_is() {
-    let whole = run(3, Profile::Everything, false);
+    let whole = run(4, Profile::Everything, false);
     assert!(whole.struck.len() > 5, "{}", whole.mix);
     let strikes = whole.struck.iter().map(|(number, _)| *number).step_by(2).collect();
     let limits = Limits { strikes: Some(strikes), ..Limits::default() };
-    let part = run_within(3, Profile::Everything, &limits, false);
+    let part = run_within(4, Profile::Everything, &limits, false);
     check(&part);
     assert_eq!(part.struck, whole.struck.iter().copied().step_by(2).collect::<Vec<_>>());
     let kind = whole.struck[0].1;
     let limits = Limits { faults: Some([kind].into()), clients: Some([1].into()), ..Limits::default() };
-    let of_kind = run_within(3, Profile::Everything, &limits, false);
+    let of_kind = run_within(4, Profile::Everything, &limits, false);
     check(&of_kind);
     let wanted: Vec<(u64, Fault)> = whole.struck.iter().copied().filter(|(_, of)| *of == kind).collect();
     assert_eq!(of_kind.struck, wanted);
