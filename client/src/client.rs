@@ -1,9 +1,10 @@
 //! The client: a cheap handle that any task may clone.
 
-use crate::endpoints::{Connection, Endpoints};
+use crate::endpoints::{Connection, Dialing, Endpoints};
 use crate::error::{Error, Result};
 use oarlock_proto::v1;
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -30,7 +31,7 @@ pub(crate) struct Inner {
 pub struct ClientBuilder {
     /// Given to every call, retries included.
     pub(crate) deadline: Duration,
-    pub(crate) connect_timeout: Duration,
+    pub(crate) dialing: Dialing,
     pub(crate) retries: bool,
     pub(crate) exactly_once: Option<Duration>,
     pub(crate) discover: bool,
@@ -45,7 +46,13 @@ impl ClientBuilder {
 
     /// Time for setting up a connection. Default: 2 s.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.connect_timeout = timeout;
+        self.dialing.timeout = timeout;
+        self
+    }
+
+    /// The address of this machine that connections come from. Default: the system's choice.
+    pub fn local_address(mut self, address: IpAddr) -> Self {
+        self.dialing.from = Some(address);
         self
     }
 
@@ -80,7 +87,7 @@ impl ClientBuilder {
     pub fn connect_lazy<U: Into<String>>(self, endpoints: impl IntoIterator<Item = U>) -> Result<Client> {
         let urls: Vec<String> = endpoints.into_iter().map(Into::into).collect();
         let first = rand::random_range(0..urls.len().max(1));
-        let endpoints = Arc::new(Endpoints::new(urls, first, self.connect_timeout)?);
+        let endpoints = Arc::new(Endpoints::new(urls, first, self.dialing)?);
         Ok(Client { inner: Arc::new(Inner { endpoints, options: self }) })
     }
 
@@ -112,7 +119,7 @@ impl Client {
     pub fn builder() -> ClientBuilder {
         ClientBuilder {
             deadline: Duration::from_secs(10),
-            connect_timeout: Duration::from_secs(2),
+            dialing: Dialing { timeout: Duration::from_secs(2), from: None },
             retries: true,
             exactly_once: Some(Duration::from_secs(60)),
             discover: true,

@@ -1,6 +1,7 @@
 //! What an operator asks of a cluster.
 
 use crate::client::Client;
+use crate::endpoints::Dialing;
 use crate::error::{Error, Result};
 use futures::Stream;
 use oarlock_proto::v1::{self, cluster_client::ClusterClient, maintenance_client::MaintenanceClient};
@@ -64,7 +65,8 @@ impl Client {
     /// What one endpoint says of itself. No retries, no failover.
     pub async fn status_of(&self, endpoint: &str, patience: Duration) -> Result<v1::StatusResponse> {
         let ask = async {
-            let single = crate::endpoints::Endpoints::new(vec![endpoint.to_owned()], 0, patience)?;
+            let dialing = Dialing { timeout: patience, ..self.inner.options.dialing };
+            let single = crate::endpoints::Endpoints::new(vec![endpoint.to_owned()], 0, dialing)?;
             let connection = single.connection().await?;
             let answer = MaintenanceClient::new(connection.channel).status(v1::StatusRequest {}).await;
             answer.map(tonic::Response::into_inner).map_err(|status| Error::from_status(&status))

@@ -1,6 +1,7 @@
 //! Where the cluster is: a list of endpoints, of which one is in use until it fails.
 
 use crate::error::{Error, Result};
+use std::net::IpAddr;
 use std::sync::Mutex;
 use std::time::Duration;
 use tonic::transport::{Channel, Endpoint};
@@ -15,7 +16,16 @@ pub(crate) struct Endpoints {
     given: Vec<String>,
     /// Held while a connection is made, so that many waiting calls share one.
     connecting: tokio::sync::Mutex<()>,
-    connect_timeout: Duration,
+    dialing: Dialing,
+}
+
+/// How connections are made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Dialing {
+    /// Time for setting one up.
+    pub(crate) timeout: Duration,
+    /// The address that they come from; the system's choice if there is none.
+    pub(crate) from: Option<IpAddr>,
 }
 
 struct List {
@@ -50,17 +60,17 @@ impl Connection {
 }
 
 impl Endpoints {
-    pub(crate) fn new(urls: Vec<String>, first: usize, connect_timeout: Duration) -> Result<Self> {
+    pub(crate) fn new(urls: Vec<String>, first: usize, dialing: Dialing) -> Result<Self> {
         if urls.is_empty() {
             return Err(Error::Invalid { message: "no endpoints were given".into() });
         }
         for url in &urls {
-            endpoint(url, connect_timeout)?;
+            endpoint(url, dialing)?;
         }
         let given = urls.clone();
         let list = List { at: first % urls.len(), urls, channel: None, generation: 0 };
         let connecting = tokio::sync::Mutex::new(());
-        Ok(Self { list: Mutex::new(list), given, connecting, connect_timeout })
+        Ok(Self { list: Mutex::new(list), given, connecting, dialing })
     }
 
     /// The connection in use, or a new one. An error means that nothing was sent anywhere.
@@ -76,7 +86,7 @@ impl Endpoints {
             let list = self.lock();
             (list.urls[list.at].clone(), list.generation)
         };
-        match endpoint(&url, self.connect_timeout)?.connect().await {
+        match endpoint(&url, self.dialing)?.connect().await {
             Ok(channel) => {
                 let mut list = self.lock();
                 if list.generation == generation {
@@ -106,7 +116,7 @@ impl Endpoints {
             let list = self.lock();
             list.urls[(list.at + turn) % list.urls.len()].clone()
         };
-        endpoint(&url, self.connect_timeout)?.connect().await.map_err(|error| {
+        endpoint(&url, self.dialing)?.connect().await.map_err(|error| {
             let message = format!("cannot connect to {url}: {}", root(&error));
             Error::NotProposed { code: oarlock_proto::v1::ErrorCode::Unavailable, message }
         })
@@ -127,7 +137,7 @@ impl Endpoints {
     pub(crate) fn learn(&self, urls: Vec<String>) {
         let mut valid = self.given.clone();
         for url in urls {
-            if endpoint(&url, self.connect_timeout).is_ok() && !valid.contains(&url) {
+            if endpoint(&url, self.dialing).is_ok() && !valid.contains(&url) {
                 valid.push(url);
             }
         }
@@ -163,7 +173,7 @@ fn root(mut error: &dyn std::error::Error) -> &dyn std::error::Error {
     error
 }
 
-fn endpoint(url: &str, connect_timeout: Duration) -> Result<Endpoint> {
+fn endpoint(url: &str, dialing: Dialing) -> Result<Endpoint> {
     let bad =
         || Error::Invalid { message: format!("endpoint {url:?} is not a URL such as http://127.0.0.1:2379") };
     let full = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
@@ -172,7 +182,8 @@ fn endpoint(url: &str, connect_timeout: Duration) -> Result<Endpoint> {
         return Err(bad());
     }
     Ok(endpoint
-        .connect_timeout(connect_timeout)
+        .connect_timeout(dialing.timeout)
+        .local_address(dialing.from)
         .tcp_nodelay(true)
         .http2_keep_alive_interval(Duration::from_secs(5))
         .keep_alive_timeout(Duration::from_secs(3))
@@ -185,16 +196,18 @@ fn endpoint(url: &str, connect_timeout: Duration) -> Result<Endpoint> {
 mod tests {
     use super::*;
 
+    const DIALING: Dialing = Dialing { timeout: Duration::from_secs(1), from: None };
+
     #[test]
     fn what_is_not_a_url_is_named() {
-        let error = Endpoints::new(vec!["ftp://x".into()], 0, Duration::from_secs(1)).err();
+        let error = Endpoints::new(vec!["ftp://x".into()], 0, DIALING).err();
         assert!(matches!(error, Some(Error::Invalid { message }) if message.contains("ftp://x")));
     }
 
     #[test]
     fn many_who_saw_one_failure_move_on_once() {
         let urls = ["a:1", "b:1", "c:1"].map(String::from).to_vec();
-        let endpoints = Endpoints::new(urls, 0, Duration::from_secs(1)).expect("valid");
+        let endpoints = Endpoints::new(urls, 0, DIALING).expect("valid");
         endpoints.give_up(0);
         endpoints.give_up(0);
         assert_eq!(endpoints.lock().at, 1);
@@ -203,7 +216,7 @@ mod tests {
     #[test]
     fn the_endpoint_in_use_stays_when_members_are_learnt() {
         let urls = ["a:1", "b:1"].map(String::from).to_vec();
-        let endpoints = Endpoints::new(urls, 1, Duration::from_secs(1)).expect("valid");
+        let endpoints = Endpoints::new(urls, 1, DIALING).expect("valid");
         endpoints.learn(["c:1", "b:1", "d:1"].map(String::from).to_vec());
         assert_eq!(endpoints.lock().at, 1);
         assert_eq!(endpoints.urls(), ["a:1", "b:1", "c:1", "d:1"]);
