@@ -21,6 +21,7 @@ pub mod order;
 pub mod owners;
 pub mod porcupine;
 pub mod queue;
+pub mod restore;
 pub mod revision_order;
 pub mod session;
 pub mod set;
@@ -59,6 +60,7 @@ pub fn all() -> Vec<Box<dyn Check>> {
         Box::new(revision_order::RevisionOrder),
         Box::new(watch::Watch),
         Box::new(session::Session::default()),
+        Box::new(restore::Restore),
     ]
 }
 

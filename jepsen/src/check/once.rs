@@ -32,14 +32,16 @@ impl Check for Once {
         let mut tally = Tally::default();
         keys.iter().for_each(|(key, operations)| tally.take(key, operations));
         let summary = format!(
-            "{} additions acknowledged, {} unknown, {} lost or repeated",
+            "{} additions acknowledged, {} of them when asked for, {} unknown, {} lost or repeated",
             tally.acknowledged,
+            tally.resolved,
             tally.unknown,
             tally.anomalies.len()
         );
         Verdict::of(NAME, summary, tally.anomalies)
             .unless_unread(tally.unreadable + u64::from(tally.acknowledged == 0))
             .count("acknowledged", tally.acknowledged)
+            .count("acknowledged when asked for", tally.resolved)
             .count("unknown", tally.unknown)
             .count("unreadable", tally.unreadable)
     }
@@ -49,6 +51,7 @@ impl Check for Once {
 struct Tally {
     anomalies: Vec<Anomaly>,
     acknowledged: u64,
+    resolved: u64,
     unknown: u64,
     unreadable: u64,
 }
@@ -66,6 +69,14 @@ impl Tally {
             if !operation.is_ok() {
                 self.unknown += u64::from(!is_read);
                 maybe += own;
+                continue;
+            }
+            // The service was asked what became of it, and says no more than that it happened.
+            if !is_read && operation.output["revision"].is_u64() {
+                self.acknowledged += 1;
+                self.resolved += 1;
+                value += own;
+                last = Some(operation.index);
                 continue;
             }
             let seen = if is_read { operation.output.as_i64() } else { operation.output["value"].as_i64() };
@@ -153,6 +164,19 @@ mod tests {
             assert_eq!((verdict.judgement, verdict.anomalies.len()), (Judgement::Invalid, 1), "{verdict:?}");
             assert!(verdict.anomalies[0].what.contains(words), "{verdict:?}");
         }
+    }
+
+    #[test]
+    fn what_the_service_says_of_a_lost_answer_counts() {
+        let mut story = story(&[json!(1), json!(2), json!(3)], 3);
+        story.at(1).output = json!({"revision": 9});
+        let verdict = Once.judge(&story.history());
+        let counts = (verdict.counts["acknowledged when asked for"], verdict.counts["unknown"]);
+        assert_eq!((verdict.judgement, counts), (Judgement::Valid, (1, 0)), "{verdict:?}");
+        story.at(2).output = json!({"value": 2});
+        story.at(3).output = json!(2);
+        let verdict = Once.judge(&story.history());
+        assert_eq!((verdict.judgement, verdict.anomalies.len()), (Judgement::Invalid, 1), "{verdict:?}");
     }
 
     #[test]

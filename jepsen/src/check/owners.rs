@@ -3,8 +3,10 @@
 //! Sources: Gray and Cheriton, "Leases" (1989); Adya and others, "Slicer: auto-sharding for datacenter
 //! applications" (2016), section 4.4, exclusive assignments under leases.
 
+use super::lock::{is_refused, late_writes};
 use super::{Anomaly, Check, Verdict};
 use crate::history::{History, Operation};
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// Judges the times in which members of a pool owned shards: keys are shards.
@@ -44,26 +46,85 @@ impl Check for Owners {
             };
             let valid = [&grant.output, &grant.input].map(|told| told["valid_until"].as_u64());
             let valid = valid[0].or(valid[1]).unwrap_or(u64::MAX);
-            // Of one that never ended, only its term says how long its owner relied on it.
-            let ended = if grant.is_ok() { grant.ended.unwrap_or(u64::MAX) } else { u64::MAX };
+            // Of one that never ended, or whose owner died, only its term says how long it was relied on.
+            let died = grant.output["died"] == Value::Bool(true);
+            let ended = if grant.is_ok() && !died { grant.ended.unwrap_or(u64::MAX) } else { u64::MAX };
             let end = if valid.min(ended) == u64::MAX { grant.invoked } else { valid.min(ended) };
             let shard = grant.key.as_deref().unwrap_or_default();
             shards.entry(shard).or_default().push(Tenure { grant, epoch, end });
         }
+        let writes = writes_by_shard(history);
         let mut anomalies = Vec::new();
         for (shard, tenures) in &mut shards {
             tenures.sort_by_key(|tenure| tenure.grant.invoked);
             anomalies.extend(faults_of(shard, tenures));
+            let Some(writes) = writes.get(shard) else { continue };
+            let accepted: Vec<_> = writes.iter().filter(|(write, _)| write.is_ok()).copied().collect();
+            anomalies.extend(late_writes(&accepted, &accepted));
+            anomalies.extend(refusals_within_the_term(shard, tenures, writes));
         }
+        anomalies.extend(left_over(history));
+        let guarded = writes.values().flatten().filter(|(write, _)| write.is_ok()).count();
         let tenures: usize = shards.values().map(Vec::len).sum();
-        let summary =
-            format!("{tenures} grants of {} shards, {} promises broken", shards.len(), anomalies.len());
+        let summary = format!(
+            "{tenures} grants of {} shards, {guarded} guarded writes, {} promises broken",
+            shards.len(),
+            anomalies.len()
+        );
         Verdict::of(NAME, summary, anomalies)
             .unless_unread(unreadable + u64::from(tenures == 0))
             .count("grants", tenures as u64)
             .count("grants without an end", open)
+            .count("guarded writes", guarded as u64)
             .count("unreadable", unreadable)
     }
+}
+
+/// Writes under a shard's epoch, with it.
+fn writes_by_shard(history: &History) -> BTreeMap<&str, Vec<(&Operation, u64)>> {
+    let mut writes: BTreeMap<&str, Vec<(&Operation, u64)>> = BTreeMap::new();
+    for write in history.operations.iter().filter(|one| one.f == "guarded") {
+        let shard = write.key.as_deref().unwrap_or_default();
+        let epoch = write.input["token"].as_u64();
+        writes.entry(shard).or_default().extend(epoch.map(|epoch| (write, epoch)));
+    }
+    writes
+}
+
+/// An owner is not refused while it may rely on its shard.
+fn refusals_within_the_term(
+    shard: &str,
+    tenures: &[Tenure<'_>],
+    writes: &[(&Operation, u64)],
+) -> Vec<Anomaly> {
+    let mut anomalies = Vec::new();
+    for (write, epoch) in writes.iter().filter(|(write, _)| is_refused(write)) {
+        let (asked, answered) = (write.invoked, write.ended.unwrap_or(u64::MAX));
+        let owns = |tenure: &&Tenure<'_>| {
+            tenure.epoch == *epoch && tenure.grant.invoked <= asked && answered < tenure.end
+        };
+        if let Some(tenure) = tenures.iter().find(owns) {
+            let what = format!(
+                "shard {shard}: epoch {epoch} was refused at {} ms, and its owner was promised {} ms",
+                answered / 1000,
+                tenure.end / 1000
+            );
+            anomalies.push(Anomaly::new(what, [tenure.grant.index, write.index]));
+        }
+    }
+    anomalies
+}
+
+/// Whoever is alone in the end owns everything.
+fn left_over(history: &History) -> Vec<Anomaly> {
+    let last =
+        history.operations.iter().filter(|one| one.f == "own" && one.input["final"] == Value::Bool(true));
+    let short = last.filter(|one| one.is_ok() && one.output["owned"] != one.output["of"]);
+    let tell = |one: &Operation| {
+        let what = format!("{} of {} shards were owned in the end", one.output["owned"], one.output["of"]);
+        Anomaly::new(what, [one.index])
+    };
+    short.map(tell).collect()
 }
 
 /// What is wrong with one shard's tenures, in the order of their beginnings.
@@ -128,6 +189,42 @@ mod tests {
         let verdict = judged(&[("a", 1, 10, 30, 90), ("b", 2, 20, 40, 50)]);
         assert_eq!((verdict.judgement, verdict.anomalies.len()), (Judgement::Invalid, 1), "{verdict:?}");
         assert_eq!(verdict.anomalies[0].operations, [0, 1]);
+    }
+
+    #[test]
+    fn an_owner_that_died_is_believed_to_own_until_its_term_is_over() {
+        let mut story = Story::of("pool");
+        story.ok("grant", "s1", json!({"member": "a"}), json!({"epoch": 1, "valid_until": 90, "died": true}));
+        story.during(10, 20);
+        story.ok("grant", "s1", json!({"member": "b"}), json!({"epoch": 2, "valid_until": 190}));
+        story.during(80, 120);
+        assert_eq!(Owners.judge(&story.history()).judgement, Judgement::Invalid);
+        story.at(0).output["died"] = json!(false);
+        assert_eq!(Owners.judge(&story.history()).judgement, Judgement::Valid);
+    }
+
+    #[test]
+    fn writes_go_with_the_owner_and_shards_with_the_last_member() {
+        let mut story = Story::of("pool");
+        story.ok("grant", "s1", json!({"member": "a"}), json!({"epoch": 1, "valid_until": 900}));
+        story.during(10, 500);
+        story.fail("guarded", "s1", json!({"token": 1}));
+        story.during(490, 510);
+        for (token, revision) in [(1, 3), (2, 4)] {
+            story.ok("guarded", "s1", json!({"token": token}), json!({"revision": revision}));
+        }
+        story.ok("own", "", json!({"final": true}), json!({"owned": 12, "of": 12}));
+        assert_eq!(Owners.judge(&story.history()).judgement, Judgement::Valid);
+        let broken = |change: &dyn Fn(&mut Story), words: &str| {
+            let mut story = story.clone();
+            change(&mut story);
+            let verdict = Owners.judge(&story.history());
+            assert_eq!((verdict.judgement, verdict.anomalies.len()), (Judgement::Invalid, 1), "{verdict:?}");
+            assert!(verdict.anomalies[0].what.contains(words), "{verdict:?}");
+        };
+        broken(&|story| story.at(1).ended = Some(495), "was refused");
+        broken(&|story| story.at(2).output = json!({"revision": 5}), "after one with token 2");
+        broken(&|story| story.at(4).output["owned"] = json!(11), "11 of 12 shards");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod kind;
 mod node;
 mod operator;
+mod restore;
 mod status;
 
 pub use kind::{Kind, Programs};

@@ -7,6 +7,7 @@ use crate::history::{Failure, FailureKind};
 use oarlock_proto::etcd::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
 use oarlock_proto::etcd::etcdserverpb::{self as pb, kv_client::KvClient, lease_client::LeaseClient};
 use oarlock_proto::etcd::mvccpb;
+use oarlock_proto::etcd::v3lockpb::{LockRequest, UnlockRequest, lock_client::LockClient};
 use tonic::{Code, Response, Status};
 
 pub(super) struct Etcd {
@@ -123,6 +124,21 @@ impl Etcd {
         let prefix = prefix.to_owned();
         let call = async |channel| watching::etcd(channel, prefix, start).await;
         self.wire.call(call, watching::not_begun).await
+    }
+
+    /// If the connection breaks while it waits, the server leaves the queue; the lease does at the latest.
+    pub(super) async fn lock(&mut self, name: &str, session: u64) -> Answer<String> {
+        let request =
+            LockRequest { name: name.to_owned().into(), lease: i64::try_from(session).unwrap_or(0) };
+        let call = async |channel| LockClient::new(channel).lock(request).await;
+        let answer = self.wire.call(call, failure).await?.into_inner();
+        Ok(String::from_utf8_lossy(&answer.key).into_owned())
+    }
+
+    pub(super) async fn unlock(&mut self, key: &str) -> Answer<()> {
+        let request = UnlockRequest { key: key.to_owned().into() };
+        let call = async |channel| LockClient::new(channel).unlock(request).await;
+        self.wire.call(call, failure).await.map(|_: Response<_>| ())
     }
 
     pub(super) async fn close(&mut self, session: u64) -> Answer<()> {

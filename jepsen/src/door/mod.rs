@@ -161,10 +161,40 @@ impl Door {
         each!(self, inner => inner.watch(prefix, start).await)
     }
 
+    /// Waits until a lock is held under a session, and returns the key that names the holder.
+    pub async fn lock(&mut self, name: &str, session: u64) -> Answer<String> {
+        match &mut self.inner {
+            Inner::Etcd(etcd) => etcd.lock(name, session).await,
+            Inner::Native(_) => Err(no_single_request()),
+        }
+    }
+
+    /// Gives up a lock by its holder's key.
+    pub async fn unlock(&mut self, key: &str) -> Answer<()> {
+        match &mut self.inner {
+            Inner::Etcd(etcd) => etcd.unlock(key).await,
+            Inner::Native(_) => Err(no_single_request()),
+        }
+    }
+
+    /// The whole state of the asked member as a backup, and its revision.
+    pub async fn backup(&mut self) -> Answer<(Vec<u8>, u64)> {
+        match &mut self.inner {
+            Inner::Native(native) => native.backup().await,
+            Inner::Etcd(_) => {
+                Err(Failure::new(FailureKind::NotProposed, "backups are taken over Oarlock's own protocol"))
+            }
+        }
+    }
+
     /// Ends a session.
     pub async fn close(&mut self, session: u64) -> Answer<()> {
         each!(self, inner => inner.close(session).await)
     }
+}
+
+fn no_single_request() -> Failure {
+    Failure::new(FailureKind::NotProposed, "over this protocol, locks are the library's")
 }
 
 /// The first key that does not begin with `prefix` and sorts behind those that do.

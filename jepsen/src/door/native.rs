@@ -5,9 +5,13 @@ use super::wire::{Wire, is_of_transport};
 use super::{Answer, Freshness, Lease, Record, Step};
 use crate::history::{Failure, FailureKind};
 use oarlock_client::{compare, op};
+use oarlock_proto::v1::maintenance_client::MaintenanceClient;
 use oarlock_proto::v1::{self, kv_client::KvClient, sessions_client::SessionsClient};
 use prost::Message;
 use tonic::{Response, Status};
+
+/// A chunk of a backup is never larger.
+const CHUNK_BYTES_MAX: usize = 64 << 20;
 
 pub(super) struct Native {
     wire: Wire,
@@ -115,6 +119,20 @@ impl Native {
         let prefix = prefix.to_owned();
         let call = async |channel| watching::native(channel, prefix, start).await;
         self.wire.call(call, watching::not_begun).await
+    }
+
+    pub(super) async fn backup(&mut self) -> Answer<(Vec<u8>, u64)> {
+        let call = async |channel| {
+            let mut client = MaintenanceClient::new(channel).max_decoding_message_size(CHUNK_BYTES_MAX);
+            let mut chunks = client.snapshot(v1::SnapshotRequest {}).await?.into_inner();
+            let (mut bytes, mut revision) = (Vec::new(), 0);
+            while let Some(chunk) = chunks.message().await? {
+                revision = chunk.info.map_or(revision, |info| info.revision);
+                bytes.extend_from_slice(&chunk.data);
+            }
+            Ok((bytes, revision))
+        };
+        self.wire.call(call, failure).await
     }
 
     pub(super) async fn close(&mut self, session: u64) -> Answer<()> {

@@ -100,6 +100,7 @@ pub async fn run(
     };
     perform(options, workload.as_ref(), faults, &mut field, &common, &stop).await?;
     finish(workload.as_ref(), &mut field, &common).await;
+    workload.epilogue(&mut field, &common).await;
     let logs = field.cluster.nodes.iter().map(|node| node.log.clone()).collect();
     drop(field);
     journal.flush().map_err(|error| Unfit(format!("the history is not whole: {error}")))?;

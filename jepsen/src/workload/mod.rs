@@ -6,18 +6,28 @@
 mod append;
 mod bank;
 mod counter;
+mod election;
+mod holding;
 mod ids;
+mod library;
+mod lock;
+mod once;
+mod pool;
+mod queue;
 mod register;
 mod seat;
+mod semaphore;
 mod session;
 mod set;
+mod snapshot;
 mod watch;
 
 pub use seat::{Address, Common, Insistence, Seat};
 
 use crate::cluster::Kind;
 use crate::history::{Api, Failure, FailureKind};
-use futures::future::BoxFuture;
+use crate::nemesis::Field;
+use futures::future::{BoxFuture, LocalBoxFuture};
 
 /// Something that clients do.
 pub trait Workload: Send + Sync {
@@ -48,6 +58,11 @@ pub trait Workload: Send + Sync {
         Box::pin(async {})
     }
 
+    /// What is done to the whole cluster when all else is over and written down.
+    fn epilogue<'f>(&'f self, _field: &'f mut Field, _common: &'f Common) -> LocalBoxFuture<'f, ()> {
+        Box::pin(async {})
+    }
+
     /// Names of the checks that judge it.
     fn checks(&self) -> &'static [&'static str];
 }
@@ -63,6 +78,13 @@ pub fn all() -> Vec<Box<dyn Workload>> {
         Box::new(bank::Bank),
         Box::new(watch::Watches::default()),
         Box::new(session::Sessions::default()),
+        Box::new(lock::Lock::default()),
+        Box::new(semaphore::Semaphore::default()),
+        Box::new(election::Election::default()),
+        Box::new(pool::Pool::default()),
+        Box::new(queue::Queue::default()),
+        Box::new(once::Once::default()),
+        Box::new(snapshot::Snapshot::default()),
     ]
 }
 

@@ -61,19 +61,25 @@ async fn client(shared: Arc<Shared>, mut seat: Seat) {
     let mut seen: Option<i64> = None;
     while !seat.is_over() {
         let key = shared.key(seat.chance.random());
-        match seat.chance.random_range(0..100) {
-            0..40 => seen = read(&mut seat, &key, Freshness::Linearizable).await.unwrap_or(seen),
-            40..50 => drop(read(&mut seat, &key, Freshness::Serializable).await),
-            50..70 => write(&mut seat, &key, &shared).await,
-            70..95 => swap(&mut seat, &key, seen, &shared).await,
-            _ => delete(&mut seat, &key).await,
-        }
+        seen = act(&mut seat, &key, seen, &shared.values).await;
         seat.pause().await;
     }
 }
 
+/// One operation on a register whose value was `seen`. Returns what is seen then.
+pub(super) async fn act(seat: &mut Seat, key: &str, seen: Option<i64>, values: &AtomicU64) -> Option<i64> {
+    match seat.chance.random_range(0..100) {
+        0..40 => return read(seat, key, Freshness::Linearizable).await.unwrap_or(seen),
+        40..50 => drop(read(seat, key, Freshness::Serializable).await),
+        50..70 => write(seat, key, values).await,
+        70..95 => swap(seat, key, seen, values).await,
+        _ => delete(seat, key).await,
+    }
+    seen
+}
+
 /// The outer `None`: the read had no result.
-async fn read(seat: &mut Seat, key: &str, freshness: Freshness) -> Option<Option<i64>> {
+pub(super) async fn read(seat: &mut Seat, key: &str, freshness: Freshness) -> Option<Option<i64>> {
     let consistency = match freshness {
         Freshness::Linearizable => "linearizable",
         Freshness::Serializable => "serializable",
@@ -94,14 +100,14 @@ async fn read(seat: &mut Seat, key: &str, freshness: Freshness) -> Option<Option
     Some(record.and_then(|record| record.value.parse().ok()))
 }
 
-async fn write(seat: &mut Seat, key: &str, shared: &Shared) {
-    let value = shared.values.fetch_add(1, Relaxed);
+pub(super) async fn write(seat: &mut Seat, key: &str, values: &AtomicU64) {
+    let value = values.fetch_add(1, Relaxed);
     let call = async |door: &mut crate::door::Door| door.put(key, &value.to_string()).await;
     let _ = seat.run("write", Some(key), json!({ "value": value }), call, revision).await;
 }
 
-async fn swap(seat: &mut Seat, key: &str, seen: Option<i64>, shared: &Shared) {
-    let new = shared.values.fetch_add(1, Relaxed);
+async fn swap(seat: &mut Seat, key: &str, seen: Option<i64>, values: &AtomicU64) {
+    let new = values.fetch_add(1, Relaxed);
     let expected = seen.map(|number| number.to_string());
     let call =
         async |door: &mut crate::door::Door| door.cas(key, expected.as_deref(), &new.to_string()).await;

@@ -118,11 +118,13 @@ impl Seat {
     fn take_door(&mut self, address: &Address) -> Answer<Door> {
         match self.door.take() {
             Some((endpoint, door)) if endpoint == address.endpoint => Ok(door),
-            _ => {
-                let own = self.common.own.get(self.number % self.common.own.len().max(1)).copied();
-                Door::new(self.common.api, &address.endpoint, own, self.common.patience)
-            }
+            _ => Door::new(self.common.api, &address.endpoint, self.own_address(), self.common.patience),
         }
+    }
+
+    /// The address that the client's connections come from, if it has one of its own.
+    pub fn own_address(&self) -> Option<IpAddr> {
+        self.common.own.get(self.number % self.common.own.len().max(1)).copied()
     }
 
     /// A seat for the end: it stays with the member of this position and waits longer.
