@@ -67,6 +67,8 @@ impl Replica {
         let (acknowledged, last) = (message.commit, self.raw.raft.raft_log.last_index());
         let is_current =
             message.msg_type() == MessageType::MsgHeartbeat && message.term >= self.raw.raft.term;
+        #[cfg(feature = "plant")]
+        let is_current = is_current && !oarlock_state::plant::is("believe_empty_disk");
         if is_current && acknowledged > last {
             return Err(StepError::LogLost { acknowledged, last });
         }

@@ -73,6 +73,10 @@ impl Replica {
             return Err(ReadRefused::TooMany);
         }
         self.reads.count += 1;
+        #[cfg(feature = "plant")]
+        if oarlock_state::plant::is("reuse_read_context") {
+            self.reads.count = 1;
+        }
         self.reads.waiting.insert(self.reads.count, context);
         let parts = [self.options.node.get(), self.options.boot, term, self.reads.count];
         self.raw.read_index(parts.iter().flat_map(|part| part.to_be_bytes()).collect());

@@ -163,6 +163,14 @@ impl Replica {
         let sync = ready.must_sync();
         #[cfg(feature = "plant")]
         let sync = sync && !oarlock_state::plant::is("skip_sync");
+        #[cfg(feature = "plant")]
+        if oarlock_state::plant::is("term_before_entries") {
+            let log = &mut self.raw.mut_store().log;
+            log.append(&[], hard_state.as_ref(), sync)?;
+            log.append(ready.entries(), None, false)?;
+            self.hard_state_moved = false;
+            return Ok(());
+        }
         self.raw.mut_store().log.append(ready.entries(), hard_state.as_ref(), sync)?;
         self.hard_state_moved = false;
         Ok(())

@@ -22,6 +22,11 @@ impl FairClock {
     pub fn advance(&mut self, mono_us: u64, in_contact: bool) -> u64 {
         let step = self.seen_us.map_or(0, |seen| mono_us.saturating_sub(seen));
         self.seen_us = Some(mono_us);
+        #[cfg(feature = "plant")]
+        if oarlock_state::plant::is("count_stalls") {
+            self.fair_us += step;
+            return self.fair_us;
+        }
         if in_contact {
             self.fair_us += step.min(self.step_max_us);
         }

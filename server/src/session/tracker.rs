@@ -197,6 +197,8 @@ impl Tracker {
                     self.opened(*session, *timeout_ms, *last_touch);
                 }
                 SessionChange::Touched { session, last_touch } => self.touched(term, *session, *last_touch),
+                #[cfg(feature = "plant")]
+                SessionChange::Ended { .. } if oarlock_state::plant::is("alive_after_close") => {}
                 SessionChange::Ended { session, cause: _ } => {
                     self.sessions.remove(session);
                 }
@@ -325,6 +327,10 @@ impl Tracker {
             return Vec::new();
         };
         if now_us.saturating_sub(reign.contact_us) > contact_max_us {
+            return Vec::new();
+        }
+        #[cfg(feature = "plant")]
+        if oarlock_state::plant::is("expire_never") {
             return Vec::new();
         }
         let mut due = Vec::new();

@@ -132,6 +132,11 @@ impl FlushJob {
         let mut batch = records
             .map(|(key, value)| (&key[..], value.as_deref()))
             .chain(std::iter::once((APPLIED_KEY, Some(&applied[..]))));
+        #[cfg(feature = "plant")]
+        if oarlock_state::plant::is("index_before_data") {
+            self.base.write(&mut std::iter::once((APPLIED_KEY, Some(&applied[..]))))?;
+            self.base.flush()?;
+        }
         self.base.write(&mut batch)?;
         self.base.flush()?;
         drop(self.expired);

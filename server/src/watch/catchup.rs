@@ -148,6 +148,11 @@ impl Hub {
                 watch.position = Position::Resync { revision, from: None };
                 self.queue.push_back(id);
             }
+            #[cfg(feature = "plant")]
+            Some(watch) if oarlock_state::plant::is("overtaken_in_silence") => {
+                watch.position = Position::Behind(source.compacted());
+                self.queue.push_back(id);
+            }
             Some(_) => self.cancel_compacted(id, next, source, out),
             None => {}
         }

@@ -125,8 +125,11 @@ impl Hub {
             Position::Synced => self.matcher.insert(spec.keyspace, &spec.range, id),
             Position::Behind(_) | Position::Resync { .. } => self.queue.push_back(id),
         }
+        let first = next;
+        #[cfg(feature = "plant")]
+        let first = super::plant::start(first, self.through.next());
         let watch =
-            Subscription { origin, spec, position, start: next, owes_progress: false, sent_us: self.now_us };
+            Subscription { origin, spec, position, start: first, owes_progress: false, sent_us: self.now_us };
         self.watches.insert(id, watch);
         self.send(id, WatchFrame::Created { next, current: self.through }, out);
         if is_compacted && !resyncs {
@@ -217,7 +220,10 @@ impl Hub {
         let Some(watch) = self.watches.get_mut(&id) else {
             return;
         };
-        if watch.owes_progress && watch.position == Position::Synced && watch.start <= through.next() {
+        let is_synced = watch.position == Position::Synced;
+        #[cfg(feature = "plant")]
+        let is_synced = is_synced || oarlock_state::plant::is("progress_too_early");
+        if watch.owes_progress && is_synced && watch.start <= through.next() {
             watch.owes_progress = false;
             self.send(id, WatchFrame::Progress { through }, out);
         }
@@ -306,6 +312,8 @@ impl Hub {
     /// The state was replaced by a snapshot of a later one. Every watch goes on from where it is.
     pub fn replaced(&mut self, source: &dyn Source) {
         let next = self.through.next();
+        #[cfg(feature = "plant")]
+        let next = super::plant::next_after_snapshot(next, source.revision());
         for (id, watch) in &mut self.watches {
             if watch.position == Position::Synced {
                 self.matcher.remove(watch.spec.keyspace, &watch.spec.range, *id);

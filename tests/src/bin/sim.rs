@@ -39,6 +39,10 @@ struct Args {
     #[cfg(feature = "plant")]
     #[arg(long)]
     plant: Option<String>,
+    /// Play this directed scenario under each seed (20 by default); `all` plays every one and prints a
+    /// table.
+    #[arg(long)]
+    scenario: Option<String>,
     /// Go on after a failure.
     #[arg(long)]
     keep_going: bool,
@@ -89,6 +93,9 @@ fn main() -> ExitCode {
     if let Some(name) = &args.plant {
         return hunt(name, first, args.trace);
     }
+    if let Some(name) = &args.scenario {
+        return play(name, first, end, args.trace);
+    }
     let total = if args.minutes.is_some() { None } else { Some(end - first) };
     let bar = total.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
     bar.set_style(
@@ -137,20 +144,47 @@ fn hunt(name: &str, first: u64, trace: bool) -> ExitCode {
         return ExitCode::from(2);
     }
     std::panic::set_hook(Box::new(|_| {})); // a panic is a catch
-    println!("| plant | what it breaks | caught by | seeds |\n| --- | --- | --- | --- |");
+    println!("| plant | area | what it breaks | caught by | seeds | seconds |");
+    println!("| --- | --- | --- | --- | --- | --- |");
     for plant in wanted {
         match plants::hunt(plant, first, SEEDS_MAX, trace) {
             Some(caught) => {
-                println!("| {} | {} | {} | {} |", plant.name, plant.what, caught.check, caught.seeds);
+                let (by, seeds, seconds) = (&caught.by, caught.seeds, caught.seconds);
+                println!(
+                    "| {} | {} | {} | {by} | {seeds} | {seconds:.1} |",
+                    plant.name, plant.area, plant.what
+                );
                 eprintln!("{}: seed {}: {}", plant.name, first + caught.seeds - 1, caught.what);
             }
             None => {
                 escaped = true;
-                println!("| {} | {} | NOT CAUGHT | {SEEDS_MAX} |", plant.name, plant.what);
+                println!("| {} | {} | {} | NOT CAUGHT | {SEEDS_MAX} | |", plant.name, plant.area, plant.what);
             }
         }
     }
     if escaped { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// Plays directed scenarios: each must come about and keep every promise, under every seed.
+fn play(name: &str, first: u64, end: u64, trace: bool) -> ExitCode {
+    use oarlock_tests::sim::scenarios;
+    const SEEDS_MAX: u64 = 20;
+    let wanted: Vec<_> = scenarios::all().filter(|s| name == "all" || name == s.name).collect();
+    if wanted.is_empty() {
+        let names: Vec<&str> = scenarios::all().map(|scenario| scenario.name).collect();
+        eprintln!("there is no scenario {name}; there are: {}", names.join(", "));
+        return ExitCode::from(2);
+    }
+    let end = end.min(first + SEEDS_MAX);
+    let mut is_fine = true;
+    println!("| scenario | recreates | judged by | runs | verdict |\n| --- | --- | --- | --- | --- |");
+    for scenario in wanted {
+        let tally = scenarios::tally(scenario, first..end, trace);
+        is_fine &= tally.is_fine();
+        let (recreates, judged_by, runs) = (scenario.recreates, scenario.judged_by, tally.runs);
+        println!("| {} | {recreates} | {judged_by} | {runs} | {} |", scenario.name, tally.verdict());
+    }
+    if is_fine { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn seeds(args: &Args) -> Option<(u64, u64)> {

@@ -3,9 +3,9 @@
 //! | about | checks |
 //! | --- | --- |
 //! | the log | [`election_safety`], [`log_matching`], [`committed_never_changes`] |
-//! | the state | [`state_agreement`], [`revision_monotone`], [`exactly_once`] |
-//! | what clients see | [`linearizable`], [`revision_order`], [`errors_of_four_kinds`], [`answered_in_time`] |
-//! | sessions and tokens | [`session_not_early`], [`session_eventually`], [`ephemeral_with_session`], [`token_exclusive`] |
+//! | the state | [`state_agreement`], [`revision_monotone`], [`exactly_once`], [`membership_agreement`] |
+//! | what clients see | [`linearizable`], [`revision_order`], [`errors_of_four_kinds`], [`answered_in_time`], [`connection_order`] |
+//! | sessions and tokens | [`session_not_early`], [`session_eventually`], [`session_stays_gone`], [`ephemeral_with_session`], [`token_exclusive`] |
 //! | locks and elections | [`lock_exclusive`], [`lock_fifo`], [`lock_no_lost_wakeup`], [`lock_delay_kept`] |
 //! | watches | [`watch_ordered`], [`watch_no_gap`], [`watch_no_duplicate`], [`watch_atomic`], [`watch_resumable`], [`watch_bookmarkable`] |
 //!
@@ -16,6 +16,7 @@ use std::fmt;
 
 pub mod answered_in_time;
 pub mod committed_never_changes;
+pub mod connection_order;
 pub mod election_safety;
 pub mod ephemeral_with_session;
 pub mod errors_of_four_kinds;
@@ -26,10 +27,12 @@ pub mod lock_exclusive;
 pub mod lock_fifo;
 pub mod lock_no_lost_wakeup;
 pub mod log_matching;
+pub mod membership_agreement;
 pub mod revision_monotone;
 pub mod revision_order;
 pub mod session_eventually;
 pub mod session_not_early;
+pub mod session_stays_gone;
 pub mod state_agreement;
 pub mod token_exclusive;
 pub mod watch_atomic;

@@ -156,7 +156,10 @@ impl Work<'_> {
     fn op(&mut self, op: &KvOp, given: Option<&OpResult>) -> Result<OpResult, String> {
         Ok(match op {
             KvOp::Range(query) => {
-                let records = self.range(&query.range);
+                let records = match query.revision.get() {
+                    0 => self.range(&query.range),
+                    past => self.model.range(&query.range, past).cloned().collect(),
+                };
                 OpResult::Range(RangeReply { count: records.len() as u64, records, more: false })
             }
             KvOp::Put(put) => self.put(put),

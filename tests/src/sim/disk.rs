@@ -63,6 +63,9 @@ struct Content {
     bytes: Vec<u8>,
     /// Sectors written since the last sync, as they were on the platter before.
     unsynced: BTreeMap<usize, Vec<u8>>,
+    /// Sectors whose sync failed, as they are on the platter: they count as clean, and no later sync
+    /// writes them, until somebody writes them again.
+    dropped: BTreeMap<usize, Vec<u8>>,
     /// Length on the platter.
     durable_len: usize,
 }
@@ -157,14 +160,24 @@ impl Content {
         for sector in from / SECTOR_BYTES..to.div_ceil(SECTOR_BYTES) {
             let start = sector * SECTOR_BYTES;
             let end = (start + SECTOR_BYTES).min(self.bytes.len());
-            let old = self.bytes.get(start..end).unwrap_or_default();
-            self.unsynced.entry(sector).or_insert_with(|| old.to_vec());
+            let before = match self.dropped.remove(&sector) {
+                Some(platter) => platter,
+                None => self.bytes.get(start..end).unwrap_or_default().to_vec(),
+            };
+            self.unsynced.entry(sector).or_insert(before);
         }
     }
 
     fn sync(&mut self) {
         self.unsynced.clear();
         self.durable_len = self.bytes.len();
+    }
+
+    /// A sync failed: what was to be written counts as written, and is not.
+    fn drop_unsynced(&mut self) {
+        for (sector, old) in std::mem::take(&mut self.unsynced) {
+            self.dropped.entry(sector).or_insert(old);
+        }
     }
 
     fn tear(&mut self, chance: &mut Chance) {
@@ -175,8 +188,11 @@ impl Content {
             1 => false,
             _ => chance.one_in(2),
         };
-        for (sector, old) in std::mem::take(&mut self.unsynced) {
-            if !lost(chance) {
+        let dropped = std::mem::take(&mut self.dropped).into_iter().map(|(sector, old)| (sector, old, true));
+        let unsynced =
+            std::mem::take(&mut self.unsynced).into_iter().map(|(sector, old)| (sector, old, false));
+        for (sector, old, gone) in dropped.chain(unsynced) {
+            if !gone && !lost(chance) {
                 continue;
             }
             let start = sector * SECTOR_BYTES;
@@ -358,7 +374,8 @@ impl File for SimFile {
         let mut platter = self.lock();
         platter.begin()?;
         if platter.sync_fails() {
-            // As after a real failed fsync: the pages count as clean, whatever reached the platter.
+            // As after a real failed fsync: the pages count as clean, and did not reach the platter.
+            platter.files[self.file].drop_unsynced();
             return Err(io::Error::other("sync failed"));
         }
         platter.files[self.file].sync();
@@ -425,6 +442,25 @@ mod tests {
             torn += usize::from(after != whole && after.contains(&2));
         }
         assert!(torn > 0, "some write was torn in the middle");
+    }
+
+    #[test]
+    fn what_a_failed_sync_dropped_no_later_sync_brings_back() {
+        let disk = SimDisk::default();
+        let mut file = disk.create(Path::new("a")).expect("new");
+        disk.sync_dir(Path::new("")).expect("no trouble");
+        file.write_at(0, &[1; 512]).expect("no trouble");
+        file.sync().expect("no trouble");
+        file.write_at(0, &[2; 256]).expect("no trouble");
+        disk.arm(Trouble::SyncFails);
+        assert!(file.sync().is_err());
+        assert_eq!(content(&disk)[..256], [2; 256], "the cache shows it");
+        file.write_at(0, &[3; 128]).expect("no trouble");
+        file.sync().expect("the second time it works");
+        disk.power_cut(&mut Chance::new(1), false);
+        let after = content(&disk);
+        assert_eq!(after[..128], [3; 128], "written again and synced");
+        assert_eq!(after[128..512], [1; 384], "counted as clean, and was not written");
     }
 
     #[test]

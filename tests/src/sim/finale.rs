@@ -129,6 +129,11 @@ impl World {
         let length = self.mix.length();
         self.run_until(length)?;
         self.judge_histories()?;
+        self.come_right()
+    }
+
+    /// Everything is healed, must come right, and must come back to the same after a loss of power.
+    pub(super) fn come_right(&mut self) -> Checked {
         self.heal();
         let healed = self.queue.now();
         self.converge(healed + CONVERGENCE)?;
@@ -365,6 +370,7 @@ impl World {
         checks::exactly_once::check(&ledger.executions, &self.history)?;
         checks::errors_of_four_kinds::check(&ledger.executions, &self.history)?;
         checks::session_not_early::check(&self.promises, &ledger.expiries, SKEW_PPM)?;
+        checks::session_stays_gone::check(&self.history)?;
         checks::ephemeral_with_session::check(&ledger.events, &ledger.ends)?;
         checks::token_exclusive::check(&ledger.executions, &ledger.events)?;
         self.judge_locks()?;

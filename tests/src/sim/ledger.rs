@@ -56,6 +56,8 @@ pub struct Ledger {
     pub taken: Vec<Taken>,
     /// Who holds what now: object and claim, with the token.
     pub holders: BTreeMap<(Bytes, Claim), u64>,
+    /// Configurations by the entries that made them.
+    pub configurations: Vec<(u64, Bytes)>,
     /// The revision after the last entry.
     pub revision: u64,
 }
@@ -119,6 +121,11 @@ impl Ledger {
         }
     }
 
+    /// A member's log is lost with its disk, and everybody knows.
+    pub fn forget(&mut self, node: u64) {
+        self.shadows.remove(&node);
+    }
+
     /// What is missing on a disk of what a member had appended.
     pub fn lost(&self, node: u64, base: (u64, u64), entries: &[(u64, u64, u64)]) -> Option<String> {
         let found: BTreeMap<u64, (u64, u64)> =
@@ -177,6 +184,9 @@ impl Ledger {
                 let (index, proposal, outcome) = (entry.index.get(), proposal.clone(), outcome.clone());
                 self.executions.push(Execution { index, proposal, outcome });
             }
+        }
+        if let EntryBody::Membership(change) = &entry.body {
+            self.configurations.push((entry.index.get(), change.conf_state.clone()));
         }
         for event in &applied.events {
             self.keep_holder(now, event);

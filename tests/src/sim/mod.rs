@@ -15,7 +15,8 @@
 //!
 //! Modules in reading order: [`chance`], [`queue`], [`trace`], [`clock`], [`disk`], [`base`],
 //! [`network`], [`tap`], [`node`], [`workload`], [`objects`], [`desk`], [`client`], [`watcher`], [`limits`], [`faults`],
-//! [`ledger`], [`coverage`], [`happening`], [`world`], `notes`, `wire`, `strike`, `storm`, [`finale`], [`report`], [`shrink`].
+//! [`ledger`], [`coverage`], [`happening`], [`world`], `notes`, `wire`, `strike`, `storm`, [`finale`], [`report`], [`shrink`]; then
+//! [`hand`] and [`scenarios`]: directed schedules in place of drawn ones.
 
 pub mod base;
 pub mod chance;
@@ -26,6 +27,7 @@ pub mod desk;
 pub mod disk;
 pub mod faults;
 pub mod finale;
+pub mod hand;
 pub mod happening;
 pub mod ledger;
 pub mod limits;
@@ -37,6 +39,7 @@ pub mod objects;
 pub mod plants;
 pub mod queue;
 pub mod report;
+pub mod scenarios;
 pub mod shrink;
 mod storm;
 mod strike;

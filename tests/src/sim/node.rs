@@ -14,7 +14,9 @@ use oarlock_server::node::request::{Origin, Request};
 use oarlock_server::storage::log::{LogOptions, SegmentedLog, TornTail};
 use oarlock_server::storage::state::{StateOptions, StateStore};
 use oarlock_server::storage::{BaseStore, LogStore};
+use oarlock_state::codec::{Reader, Writer};
 use oarlock_state::command::Member;
+use oarlock_state::keys;
 use oarlock_state::{Applied, Entry, Machine, NodeId};
 use raft::eraftpb::HardState;
 use std::collections::{BTreeMap, VecDeque};
@@ -45,6 +47,39 @@ pub struct Tuning {
     pub reclaim_events: usize,
     /// Milliseconds that a request may take.
     pub request_timeout_ms: u64,
+}
+
+/// Where the numbers of a cluster begin.
+#[derive(Clone, Copy, Debug)]
+pub struct Numbers {
+    /// Index of the entry before the first.
+    pub index: u64,
+    /// The first term.
+    pub term: u64,
+    /// The revision before the first change.
+    pub revision: u64,
+    /// The first session that the log chooses an id for.
+    pub session: u64,
+}
+
+impl Numbers {
+    /// Those of every new cluster.
+    pub const FIRST: Self = Self { index: 1, term: 1, revision: 1, session: 1 };
+
+    /// The record of the machine's counters with these numbers in it.
+    fn put_into(self, record: &Bytes) -> Bytes {
+        let format = record[0];
+        let mut reader = Reader::new("counters", format, record);
+        let mut found = [0; 7];
+        found.iter_mut().for_each(|number| *number = reader.number());
+        let sum = reader.wide();
+        reader.end();
+        (found[0], found[1], found[2], found[5]) = (self.index, self.term, self.revision, self.session);
+        let mut writer = Writer::new(format, record.len());
+        found.iter().for_each(|number| writer.number(*number));
+        writer.wide(sum);
+        writer.finish()
+    }
 }
 
 /// A copy of the state that can be sent.
@@ -162,17 +197,27 @@ impl Node {
 
     /// Writes the first records of a founding member.
     pub fn found(&mut self, ids: &[u64], tuning: &Tuning) {
+        self.found_at(ids, tuning, Numbers::FIRST);
+    }
+
+    /// Writes the first records of a founding member of a cluster whose numbers begin there.
+    pub fn found_at(&mut self, ids: &[u64], tuning: &Tuning, numbers: Numbers) {
         let members: Vec<Member> = ids.iter().map(|id| member(*id)).collect();
         let voters: Vec<NodeId> = ids.iter().copied().map(NodeId).collect();
         let conf = consensus::conf::initial(&voters, &[]);
         let base: Arc<dyn BaseStore> = Arc::new(self.base.clone());
         let mut store = StateStore::open(base, state_options(tuning)).expect("an empty map can be read");
-        store.write(Machine::bootstrap(&members, conf, CLUSTER_ID), 1);
+        let mut records = Machine::bootstrap(&members, conf, CLUSTER_ID);
+        for record in records.iter_mut().filter(|record| record.key == keys::COUNTERS) {
+            record.value = record.value.take().map(|value| numbers.put_into(&value));
+        }
+        store.write(records, numbers.index);
         let job = store.freeze_now().expect("something was written");
         job.run().expect("no trouble is armed yet");
         let (mut log, _) = self.open_log(tuning, 0).expect("an empty disk can be opened");
-        let hard_state = HardState { term: 1, vote: 0, commit: 1 };
-        log.reset(1, 1, &hard_state).expect("no trouble is armed yet");
+        let Numbers { index, term, .. } = numbers;
+        let hard_state = HardState { term, vote: 0, commit: index };
+        log.reset(index, term, &hard_state).expect("no trouble is armed yet");
     }
 
     fn open_log(&self, tuning: &Tuning, salt: u64) -> Result<(SegmentedLog, Option<TornTail>), String> {

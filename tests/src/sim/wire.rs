@@ -147,6 +147,7 @@ impl World {
             (Some(checkpoint), Some(at)) => {
                 let at = at + self.chance.exponential(200 * MS);
                 self.doom_snapshot(from.node, to.get(), at);
+                self.stats.count("snapshot: sent");
                 self.queue.at(at, Happening::Snapshot { from, to: to.get(), checkpoint, message });
             }
             (checkpoint, _) => {
@@ -228,6 +229,9 @@ impl World {
         }
         let bytes = frame_bytes(&frame);
         self.trace.note(format_args!("frame {conn}.{tag} {bytes} {}", summary(&frame)));
+        if self.hand_frame(conn, tag, &frame, bytes) {
+            return;
+        }
         self.client(conn, |client, desk| client.frame(desk, conn, tag, frame));
         let delay = self.chance.exponential(5 * MS);
         self.queue.after(delay, Happening::Credit { conn, bytes });

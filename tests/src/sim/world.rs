@@ -5,6 +5,7 @@ use super::client::{Client, Desk, Kind};
 use super::clock::Clock;
 use super::coverage::{Coverage, Feature};
 use super::faults::{Fault, Mix, Profile};
+use super::hand::Hand;
 pub use super::happening::{Alive, Conn, Happening, Job, Undo};
 use super::ledger::Ledger;
 use super::limits::Limits;
@@ -80,6 +81,8 @@ pub struct World {
     pub struck: Vec<(u64, Fault)>,
     /// Snapshots whose sender or receiver is to die.
     pub(super) doomed_snapshots: u64,
+    /// What a script asks by itself.
+    pub hand: Hand,
     /// Machines that exist, so that the next one has a number of its own.
     pub machines: u64,
     logger: slog::Logger,
@@ -90,6 +93,11 @@ impl World {
     pub fn new(seed: u64, profile: Profile, limits: &Limits, print: bool) -> Self {
         let mut chance = Chance::new(seed);
         let mix = Mix { limits: limits.clone(), ..Mix::draw(profile, &mut chance) };
+        Self::of(mix, chance, print)
+    }
+
+    /// A cluster that is like this, about to start.
+    pub fn of(mix: Mix, chance: Chance, print: bool) -> Self {
         let mut world = Self {
             queue: Queue::default(),
             network: Network::default(),
@@ -117,6 +125,7 @@ impl World {
             last_strike: 0,
             struck: Vec::new(),
             doomed_snapshots: 0,
+            hand: Hand::default(),
             machines: mix.members,
             logger: logger(print),
             chance,
@@ -170,6 +179,30 @@ impl World {
         Ok(())
     }
 
+    /// Lets things happen one by one until something is so. Whether it came to be so up to `end`.
+    ///
+    /// # Errors
+    /// The first property that does not hold.
+    pub fn run_till(
+        &mut self,
+        end: Time,
+        mut is_so: impl FnMut(&Self) -> bool,
+    ) -> std::result::Result<bool, Violation> {
+        loop {
+            if is_so(self) {
+                return Ok(true);
+            }
+            let Some(happening) =
+                self.queue.next_at().filter(|at| *at <= end).and_then(|_| self.queue.take())
+            else {
+                self.queue.pass_to(end);
+                return Ok(false);
+            };
+            self.trace.at(self.queue.now());
+            self.happen(happening)?;
+        }
+    }
+
     fn happen(&mut self, happening: Happening) -> Checked {
         match happening {
             Happening::Tick(alive) => self.tick(alive),
@@ -183,6 +216,7 @@ impl World {
             Happening::Ask { conn, tag, request } => self.request_arrives(conn, tag, request),
             Happening::Answer { conn, tag, result } => {
                 self.trace.note(format_args!("answer {conn}.{tag} {result:?}"));
+                self.hand_answered(conn, tag, &result);
                 self.client(conn, |client, desk| client.answered(desk, conn, tag, result));
             }
             Happening::Frame { conn, tag, frame } => self.frame_arrives(conn, tag, frame),
@@ -191,7 +225,10 @@ impl World {
                     self.input(node, Input::WatchCredit { conn, bytes });
                 }
             }
-            Happening::Lost(conn) => self.client(conn, |client, desk| client.lost(desk, conn)),
+            Happening::Lost(conn) => {
+                self.hand_lost(conn);
+                self.client(conn, |client, desk| client.lost(desk, conn));
+            }
             Happening::Wake(position) => {
                 self.with_client(position, Client::wake);
                 let pause = self.chance.exponential(self.mix.think) + MS;

@@ -168,6 +168,8 @@ impl Applier {
             let what = format!("an installed snapshot was said to be of index {index} and is of {found}");
             return Err(StorageError::State(what));
         }
+        #[cfg(feature = "plant")]
+        super::plant::installed(self.options.node, index);
         (self.store, self.machine) = (store, machine);
         self.installing = false;
         self.tracker.reload(sessions(&self.machine, &self.store).into_iter());

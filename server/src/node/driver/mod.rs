@@ -191,6 +191,8 @@ impl Driver {
             self.send_requests(now, to_applier);
             self.propose(now, to_applier);
             self.begin_round(now);
+            #[cfg(feature = "plant")]
+            self.confirm_early(now, to_applier);
             self.work_on_changes(now, to_applier);
         }
         let advanced = self.installing.is_none() && self.advance(now, to_applier, outputs)?;
@@ -282,6 +284,19 @@ impl Driver {
         if self.reign.leader.get() != 0 && self.rounds.len() > 0 {
             self.rounds.begin(context, self.reign, now.mono_us);
             self.ask_read_index(context);
+        }
+    }
+
+    /// `read_before_own_term`: a new leader takes what it knows to be committed for all there is.
+    #[cfg(feature = "plant")]
+    fn confirm_early(&mut self, now: Now, to_applier: &mut Vec<ToApplier>) {
+        let is_new = self.leads() && !self.replica.leadership().committed_in_term;
+        if oarlock_state::plant::is("read_before_own_term")
+            && is_new
+            && let Some(context) = self.rounds.next()
+        {
+            self.rounds.begin(context, self.reign, now.mono_us);
+            self.confirm(context, self.replica.numbers().committed, to_applier);
         }
     }
 

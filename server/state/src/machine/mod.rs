@@ -41,6 +41,8 @@ mod history;
 mod kv;
 mod membership;
 mod outcome;
+#[cfg(feature = "plant")]
+mod plant;
 mod query;
 mod range;
 mod refound;
@@ -165,8 +167,11 @@ impl Machine {
         if found != counters::FORMAT {
             return Err(LoadError::Format { found, known: counters::FORMAT });
         }
+        let counters = Counters::decode(&record);
+        #[cfg(feature = "plant")]
+        let counters = plant::counters(view, counters);
         Ok(Self {
-            counters: Counters::decode(&record),
+            counters,
             digests: Digests::load(view),
             reclaimed: compaction::Progress::load(view),
             conf_state: view.get(keys::CONF_STATE).unwrap_or_default(),

@@ -34,7 +34,10 @@ impl Readable {
     }
 
     pub(super) fn of_scratch(work: &Scratch<'_>) -> Self {
-        Self { shown: work.revision(), settled: work.settled_revision(), compacted: work.counters.compacted }
+        let compacted = work.counters.compacted;
+        #[cfg(feature = "plant")]
+        let compacted = super::plant::compacted(work, compacted);
+        Self { shown: work.revision(), settled: work.settled_revision(), compacted }
     }
 
     /// Refuses a revision that is forgotten or yet to come. Zero is the current one. Depends on the

@@ -179,7 +179,10 @@ pub(super) fn ids(view: &dyn View) -> Vec<SessionId> {
 /// Removes a session and all that hangs off it, in one revision, in key order.
 pub(super) fn end(work: &mut Scratch<'_>, session: SessionId, cause: Cause) {
     work.open_transaction(cause, session);
-    for key in attached_keys(work, session, Keyspace::Kv) {
+    let keys = attached_keys(work, session, Keyspace::Kv);
+    #[cfg(feature = "plant")]
+    let keys = super::plant::attached(keys);
+    for key in keys {
         kv::remove_attached(work, session, &key);
     }
     for path in attached_keys(work, session, Keyspace::Tree) {
