@@ -27,22 +27,28 @@ struct Grant {
 enum Next {
     Turn,
     Life,
+    /// It dies: nothing more is sent, and its lease ends by itself.
+    Death,
 }
 
 pub(super) async fn client(values: Arc<AtomicU64>, mut seat: Seat) {
     while !seat.is_over() {
         let Some(mut lease) = open(&mut seat).await else { continue };
+        let mut died = false;
         for _ in 0..seat.chance.random_range(5..40) {
             if seat.is_over() || !keep_alive(&mut seat, &mut lease).await {
                 break;
             }
-            if let Next::Life = turn(&values, &mut seat, &mut lease).await {
-                break;
+            match turn(&values, &mut seat, &mut lease).await {
+                Next::Turn => seat.pause().await,
+                Next::Life => break,
+                Next::Death => {
+                    died = true;
+                    break;
+                }
             }
-            seat.pause().await;
         }
-        // Of those that are not closed, the lease ends by itself.
-        if seat.chance.random_bool(0.6) {
+        if !died && seat.chance.random_bool(0.6) {
             let call = async |door: &mut Door| door.close(lease.id).await;
             let _ = seat.run("close", None, json!({ "session": lease.id }), call, |()| json!({})).await;
         }
@@ -99,7 +105,7 @@ async fn turn(values: &AtomicU64, seat: &mut Seat, lease: &mut Lease) -> Next {
                 write_guarded(values, seat, &grant).await;
                 write_unguarded(values, seat, &grant).await;
             }
-            80..82 => return Next::Life,
+            80..82 => return Next::Death,
             82..90 => {
                 keep_alive(seat, lease).await;
                 let pending = seat.process.invoke("confirm", Some(&grant.name), named(&grant), "any");

@@ -31,7 +31,7 @@ impl Workload for Lock {
         "locks are held by one at a time, who may stop, die or come back too late; stale tokens write nothing"
     }
     fn apis(&self) -> &'static [Api] {
-        &[Api::Native]
+        &[Api::Native, Api::Etcd]
     }
     fn client(&self, seat: Seat) -> BoxFuture<'static, ()> {
         let values = self.values.clone();
