@@ -221,6 +221,8 @@ fn disks_for(options: &Options, cluster: &mut Cluster, private: Private) -> Resu
         let seed = options.seed.wrapping_add(node.number as u64);
         let disk = Disk::mount(private, &store, &node.data, Durable::default(), seed)
             .map_err(|error| Unfit(format!("the disk of {} cannot be mounted: {error}", node.name)))?;
+        // What is durable is kept count of in memory; the machine's own disk need not be waited for.
+        disk.sync_for_real(false);
         // A directory on it, since servers want to make and rename their own.
         node.data = disk.path().join("data");
         disks.push(disk);
