@@ -55,7 +55,11 @@ impl Cluster {
         let member = self.list_members().await?.into_iter().find(|member| member.name == name);
         let id = member.ok_or_else(|| format!("{name} is no member"))?.id;
         let kind = self.plan.kind;
-        self.ask(async |node| remove(kind, node, id).await).await?;
+        let removed = self.ask(async |node| remove(kind, node, id).await).await;
+        // An answer may be lost, above all that of the member which goes.
+        if removed.is_err() && self.list_members().await?.iter().any(|member| member.id == id) {
+            return removed;
+        }
         self.nodes[number].life = Life::Removed;
         Ok(())
     }
@@ -69,9 +73,11 @@ impl Cluster {
         let number = self.add_node();
         let url = format!("http://{}", self.nodes[number].advertised_peer());
         let (kind, name) = (self.plan.kind, self.nodes[number].name.clone());
-        if let Err(why) = self.ask(async |node| add(kind, node, &name, &url).await).await {
+        let added = self.ask(async |node| add(kind, node, &name, &url).await).await;
+        let count_before = members.len();
+        if added.is_err() && self.list_members().await.is_ok_and(|now| now.len() <= count_before) {
             self.nodes.pop();
-            return Err(why);
+            return added.map(|()| number);
         }
         let is_member = |node: &&Node| node.number == number || members.iter().any(|m| m.name == node.name);
         let peers = self
