@@ -10,7 +10,7 @@ use crate::model::kv::{Changes, Model};
 use oarlock_server::node::request::Consistency;
 use oarlock_state::Event;
 use oarlock_state::event::Keyspace;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Judges all writes and reads of kv. `truth` are all events of the committed log, in order: they
 /// fill in what no client was told.
@@ -38,10 +38,11 @@ fn replay(
 ) -> Result<(BTreeMap<u64, u64>, Model), Violation> {
     let mut model = Model::default();
     let mut makers = BTreeMap::new();
-    let last_event = truth.last().map_or(1, |event| event.revision.get());
-    let last = by_revision.keys().next_back().copied().unwrap_or(1).max(last_event);
+    let made = truth.iter().map(|event| event.revision.get());
+    let revisions: BTreeSet<u64> = by_revision.keys().copied().chain(made).collect();
     let mut rest = truth;
-    for revision in 2..=last {
+    // The first revision is the one of an empty cluster: nobody made it.
+    for revision in revisions.range(2..).copied() {
         let of_revision = rest.partition_point(|event| event.revision.get() <= revision);
         let (now, later) = rest.split_at(of_revision);
         rest = later;
