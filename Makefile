@@ -11,7 +11,7 @@ CARGO_FLAGS := --release --locked
 # Where fault tests keep their histories and reports.
 STORE ?= $(HOME)/.cache/oarlock/jepsen
 
-.PHONY: help setup setup-tests build cluster stop test quick conformance jepsen fmt lint doc sim soak bench compare locks clean
+.PHONY: help setup setup-tests build cluster stop test quick conformance jepsen outages fmt lint doc sim soak bench compare locks clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -63,6 +63,10 @@ soak: setup-tests ## the simulator and real servers under faults for hours: make
 jepsen: setup-tests ## real servers under faults, every workload in turn: make jepsen MINUTES=20
 	cargo build $(CARGO_FLAGS) -p oarlock-server -p oarlock-cli -p oarlock-jepsen
 	$(BIN)/oarlock-jepsen tour --total $(or $(MINUTES),20)m --nemesis swarm --store $(STORE)
+
+outages: setup-tests ## how long nothing can be written under each fault, on Oarlock and on etcd
+	cargo build $(CARGO_FLAGS) -p oarlock-server -p oarlock-cli -p oarlock-jepsen
+	./jepsen/outages.sh $(BIN)
 
 bench: build ## first figures against a fresh three-node cluster
 	@./bench/first_figures.sh $(BIN)
