@@ -21,6 +21,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 const ATTACH_TIME_MIN: Duration = Duration::from_millis(500);
 
 /// What a session is asked for.
+#[expect(clippy::large_enum_variant, reason = "nearly all are operations, which a box would only slow down")]
 pub(super) enum Command {
     /// An operation.
     Op(Operation),
