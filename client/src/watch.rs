@@ -335,7 +335,8 @@ mod tests {
 
     /// Where a watch that was asked for from `start` would resume after these frames.
     fn resumes_from(start: u64, frames: Vec<Kind>) -> u64 {
-        let endpoints = crate::endpoints::Endpoints::new(vec!["x:1".into()], 0, PAUSE).expect("a URL");
+        let dialing = crate::endpoints::Dialing { timeout: PAUSE, from: None };
+        let endpoints = crate::endpoints::Endpoints::new(vec!["x:1".into()], 0, dialing).expect("a URL");
         let options = Client::builder();
         let inner = crate::client::Inner { endpoints: endpoints.into(), options };
         let create = v1::WatchCreate { start_revision: start, ..Default::default() };
