@@ -45,6 +45,15 @@ fn pass(from: &mut TcpStream, to: &mut TcpStream) -> Duration {
     began.elapsed()
 }
 
+/// A piece is counted once it was written, which may be a moment after it was read.
+fn is_counted(network: &Network, from: Place, to: Place) -> bool {
+    let until = Instant::now() + PATIENCE;
+    while network.links().counts(from, to).delivered == 0 && Instant::now() < until {
+        std::thread::sleep(ms(1));
+    }
+    network.links().counts(from, to).delivered > 0
+}
+
 fn hears_nothing(stream: &mut TcpStream) {
     stream.set_read_timeout(Some(ms(200))).unwrap();
     assert_eq!(stream.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
@@ -60,7 +69,7 @@ fn a_node_is_known_by_its_address() {
     assert_eq!(from.ip(), network.address(N0));
     pass(&mut a, &mut b);
     pass(&mut b, &mut a);
-    assert!(network.links().counts(N0, N1).delivered > 0 && network.links().counts(N1, N0).delivered > 0);
+    assert!(is_counted(&network, N0, N1) && is_counted(&network, N1, N0));
     assert_eq!(network.links().total().faults(), 0);
     drop(a);
     assert_eq!(b.read(&mut [0]).unwrap(), 0, "the end is carried too");
@@ -75,7 +84,7 @@ fn a_node_is_known_by_its_process() {
     command.args(["-c", &script]);
     let mut child = network.host(0).spawn(command).unwrap();
     accept(&listener).read_exact(&mut [0]).unwrap();
-    assert!(network.links().counts(N0, N1).delivered > 0);
+    assert!(is_counted(&network, N0, N1));
     child.kill().unwrap();
     child.wait().unwrap();
 }
