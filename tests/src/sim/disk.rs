@@ -81,6 +81,11 @@ impl SimDisk {
         self.lock().trouble = Some(trouble);
     }
 
+    /// Whether trouble is still to come.
+    pub fn is_armed(&self) -> bool {
+        self.lock().trouble.is_some()
+    }
+
     /// Takes trouble away (also: somebody freed space).
     pub fn disarm(&self) {
         self.lock().trouble = None;

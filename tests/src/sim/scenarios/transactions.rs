@@ -105,9 +105,7 @@ fn users_travel_in_snapshots(stage: &mut Stage) -> Step {
     stage.leave_behind(behind)?;
     stage.mend();
     stage.until("a snapshot was installed", |world| world.stats.get("snapshot: installed") > installed)?;
-    stage.until("the member is up to date", |world| {
-        world.applied.get(&behind).is_some_and(|at| *at >= world.ledger.last_applied())
-    })?;
+    stage.must_catch_up(behind)?;
     let names = |stage: &mut Stage, query: AuthQuery| -> Step<bool> {
         let asked = stage.read(behind, Query::Auth(query), Consistency::Serializable);
         let answer = stage.done(asked)?;
@@ -188,9 +186,7 @@ fn repeated_over_snapshots(stage: &mut Stage) -> Step {
     stage.leave_behind(behind)?;
     stage.mend();
     stage.until("a snapshot was installed", |world| world.stats.get("snapshot: installed") > installed)?;
-    stage.until("the member is up to date", |world| {
-        world.applied.get(&behind).is_some_and(|at| *at >= world.ledger.last_applied())
-    })?;
+    stage.must_catch_up(behind)?;
     for _ in 0..20 {
         let leader = stage.leader()?;
         if leader == behind {
