@@ -11,7 +11,7 @@ CARGO_FLAGS := --release --locked
 # Where fault tests keep their histories and reports.
 STORE ?= $(HOME)/.cache/oarlock/jepsen
 
-.PHONY: help setup setup-tests build cluster stop test quick conformance jepsen outages fmt lint doc sim soak bench compare locks clean
+.PHONY: help setup setup-tests build cluster stop test quick conformance jepsen outages controls fmt lint doc sim soak bench compare locks clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -67,6 +67,13 @@ jepsen: setup-tests ## real servers under faults, every workload in turn: make j
 outages: setup-tests ## how long nothing can be written under each fault, on Oarlock and on etcd
 	cargo build $(CARGO_FLAGS) -p oarlock-server -p oarlock-cli -p oarlock-jepsen
 	./jepsen/outages.sh $(BIN)
+
+controls: setup-tests ## etcd, ZooKeeper and Oarlock's etcd API under the same faults, each for: make controls MINUTES=10
+	cargo build $(CARGO_FLAGS) -p oarlock-server -p oarlock-cli -p oarlock-jepsen
+	set -e; found=$$(./jepsen/controls.sh); export $$found; worst=0; \
+	for pair in "etcd etcd" "zookeeper zookeeper" "oarlock etcd"; do set -- $$pair; \
+	  $(BIN)/oarlock-jepsen tour --server $$1 --api $$2 --total $(or $(MINUTES),10)m --nemesis swarm --store $(STORE) || worst=$$?; \
+	done; exit $$worst
 
 bench: build ## first figures against a fresh three-node cluster
 	@./bench/first_figures.sh $(BIN)

@@ -28,6 +28,11 @@ impl Etcd {
         self.read(prefix, end_of_prefix(prefix), freshness).await
     }
 
+    pub(super) async fn keys(&mut self, prefix: &str, freshness: Freshness) -> Answer<Vec<String>> {
+        let (records, _) = self.range(prefix, freshness).await?;
+        Ok(records.into_iter().map(|record| record.key).collect())
+    }
+
     async fn read(&mut self, key: &str, end: Vec<u8>, freshness: Freshness) -> Answer<(Vec<Record>, u64)> {
         let request = pb::RangeRequest {
             key: key.to_owned().into(),

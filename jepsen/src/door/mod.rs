@@ -8,6 +8,7 @@ mod etcd;
 mod native;
 mod watching;
 mod wire;
+mod zookeeper;
 
 pub use watching::{Change, Told, Watching};
 
@@ -75,6 +76,7 @@ pub struct Door {
 enum Inner {
     Native(native::Native),
     Etcd(etcd::Etcd),
+    Zookeeper(zookeeper::Zookeeper),
 }
 
 macro_rules! each {
@@ -82,6 +84,7 @@ macro_rules! each {
         match &mut $door.inner {
             Inner::Native($inner) => $call,
             Inner::Etcd($inner) => $call,
+            Inner::Zookeeper($inner) => $call,
         }
     };
 }
@@ -89,23 +92,17 @@ macro_rules! each {
 impl Door {
     /// A client of the server at `endpoint`, at this address of its own if it has one, which waits so
     /// long for an answer. It connects when it has something to send.
-    ///
-    /// # Errors
-    /// If there is no client for this protocol.
-    pub fn new(api: Api, endpoint: &str, own: Option<IpAddr>, patience: Duration) -> Answer<Self> {
-        let wire = Wire::new(endpoint, own, patience);
+    pub fn new(api: Api, endpoint: &str, own: Option<IpAddr>, patience: Duration) -> Self {
+        let wire = || Wire::new(endpoint, own, patience);
         let inner = match api {
-            Api::Native => Inner::Native(native::Native::new(wire)),
-            Api::Etcd => Inner::Etcd(etcd::Etcd::new(wire)),
-            Api::Zookeeper => {
-                let why = "ZooKeeper's protocol has a client of its own";
-                return Err(Failure::new(FailureKind::NotProposed, why));
-            }
+            Api::Native => Inner::Native(native::Native::new(wire())),
+            Api::Etcd => Inner::Etcd(etcd::Etcd::new(wire())),
+            Api::Zookeeper => Inner::Zookeeper(zookeeper::Zookeeper::new(endpoint, own, patience)),
         };
-        Ok(Self { inner })
+        Self { inner }
     }
 
-    /// Reads a key; with it the revision of the state that was read.
+    /// Reads a key; with it the revision of the state that was read, 0 where the protocol tells none.
     pub async fn get(&mut self, key: &str, freshness: Freshness) -> Answer<(Option<Record>, u64)> {
         each!(self, inner => inner.get(key, freshness).await)
     }
@@ -113,6 +110,11 @@ impl Door {
     /// Reads all keys with this beginning, of one revision, which comes with them.
     pub async fn range(&mut self, prefix: &str, freshness: Freshness) -> Answer<(Vec<Record>, u64)> {
         each!(self, inner => inner.range(prefix, freshness).await)
+    }
+
+    /// The keys with this beginning, all of one moment.
+    pub async fn keys(&mut self, prefix: &str, freshness: Freshness) -> Answer<Vec<String>> {
+        each!(self, inner => inner.keys(prefix, freshness).await)
     }
 
     /// Sets a key and returns the revision.
@@ -165,7 +167,7 @@ impl Door {
     pub async fn lock(&mut self, name: &str, session: u64) -> Answer<String> {
         match &mut self.inner {
             Inner::Etcd(etcd) => etcd.lock(name, session).await,
-            Inner::Native(_) => Err(no_single_request()),
+            Inner::Native(_) | Inner::Zookeeper(_) => Err(no_single_request()),
         }
     }
 
@@ -173,7 +175,7 @@ impl Door {
     pub async fn unlock(&mut self, key: &str) -> Answer<()> {
         match &mut self.inner {
             Inner::Etcd(etcd) => etcd.unlock(key).await,
-            Inner::Native(_) => Err(no_single_request()),
+            Inner::Native(_) | Inner::Zookeeper(_) => Err(no_single_request()),
         }
     }
 
@@ -181,7 +183,7 @@ impl Door {
     pub async fn backup(&mut self) -> Answer<(Vec<u8>, u64)> {
         match &mut self.inner {
             Inner::Native(native) => native.backup().await,
-            Inner::Etcd(_) => {
+            Inner::Etcd(_) | Inner::Zookeeper(_) => {
                 Err(Failure::new(FailureKind::NotProposed, "backups are taken over Oarlock's own protocol"))
             }
         }

@@ -34,6 +34,11 @@ impl Native {
         self.read(range, freshness).await
     }
 
+    pub(super) async fn keys(&mut self, prefix: &str, freshness: Freshness) -> Answer<Vec<String>> {
+        let (records, _) = self.range(prefix, freshness).await?;
+        Ok(records.into_iter().map(|record| record.key).collect())
+    }
+
     async fn read(&mut self, range: v1::KeyRange, freshness: Freshness) -> Answer<(Vec<Record>, u64)> {
         let consistency = match freshness {
             Freshness::Linearizable => v1::Consistency::Linearizable,

@@ -9,7 +9,7 @@ use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
 /// Time for setting up a connection.
-const CONNECT: Duration = Duration::from_millis(1_000);
+pub(super) const CONNECT: Duration = Duration::from_millis(1_000);
 
 /// A connection to one server.
 pub(super) struct Wire {

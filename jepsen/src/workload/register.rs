@@ -92,6 +92,7 @@ pub(super) async fn read(seat: &mut Seat, key: &str, freshness: Freshness) -> Op
             async |door| door.get(key, freshness).await,
             |(record, at)| {
                 let value = record.as_ref().and_then(|record| record.value.parse::<i64>().ok());
+                let at = Some(at).filter(|at| **at > 0);
                 json!({ "value": value, "mod": record.as_ref().map_or(0, |r| r.modified), "at": at })
             },
         )

@@ -100,7 +100,7 @@ impl Seat {
         result: impl FnOnce(&T) -> Value,
     ) -> Answer<T> {
         let address = self.address();
-        let mut door = self.take_door(&address)?;
+        let mut door = self.take_door(&address);
         let pending = self.process.invoke(f, key, input, &address.node);
         let answer = call(&mut door).await;
         pending.settle(answer.as_ref().map(result).map_err(Failure::clone));
@@ -115,9 +115,9 @@ impl Seat {
         answer
     }
 
-    fn take_door(&mut self, address: &Address) -> Answer<Door> {
+    fn take_door(&mut self, address: &Address) -> Door {
         match self.door.take() {
-            Some((endpoint, door)) if endpoint == address.endpoint => Ok(door),
+            Some((endpoint, door)) if endpoint == address.endpoint => door,
             _ => Door::new(self.common.api, &address.endpoint, self.own_address(), self.common.patience),
         }
     }

@@ -34,7 +34,7 @@ impl Workload for Sessions {
         "keys hang off sessions that are kept alive, closed or forgotten; they go in time and never early"
     }
     fn apis(&self) -> &'static [Api] {
-        &[Api::Native, Api::Etcd]
+        &[Api::Native, Api::Etcd, Api::Zookeeper]
     }
     fn client(&self, seat: Seat) -> BoxFuture<'static, ()> {
         let shared = self.shared.clone();

@@ -55,10 +55,10 @@ async fn client(next: Arc<AtomicU64>, mut seat: Seat) {
 
 async fn read(seat: &mut Seat, last: bool) -> bool {
     let input = json!({ "node": seat.address().node, "final": last });
-    let call = async |door: &mut Door| door.range("set/", Freshness::Linearizable).await;
-    let elements = |(records, _): &(Vec<crate::door::Record>, u64)| -> Value {
-        let number = |key: &str| key.strip_prefix("set/").and_then(|text| text.parse::<u64>().ok());
-        records.iter().filter_map(|record| number(&record.key)).collect()
+    let call = async |door: &mut Door| door.keys("set/", Freshness::Linearizable).await;
+    let elements = |keys: &Vec<String>| -> Value {
+        let number = |key: &String| key.strip_prefix("set/").and_then(|text| text.parse::<u64>().ok());
+        keys.iter().filter_map(number).collect()
     };
     seat.run("read", None, input, call, elements).await.is_ok()
 }
