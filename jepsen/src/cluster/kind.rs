@@ -79,7 +79,7 @@ impl Kind {
             }
             Self::Zookeeper => {
                 let jars = plan.programs.zookeeper_jars.as_ref().ok_or_else(|| missing("zookeeper-jars"))?;
-                zookeeper(node, jars)
+                zookeeper(node, jars, &plan.flags)
             }
         }
     }
@@ -104,7 +104,8 @@ fn founders_flags(node: &Node) -> Vec<String> {
     pairs.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]).collect()
 }
 
-fn zookeeper(node: &Node, jars: &Path) -> io::Result<Command> {
+/// Its further flags are Java's.
+fn zookeeper(node: &Node, jars: &Path, flags: &[String]) -> io::Result<Command> {
     std::fs::write(node.data.join("myid"), format!("{}\n", node.number + 1))?;
     let mut text = format!(
         "tickTime=500\ninitLimit=10\nsyncLimit=5\nadmin.enableServer=false\nmaxClientCnxns=0\n\
@@ -120,7 +121,7 @@ fn zookeeper(node: &Node, jars: &Path) -> io::Result<Command> {
     let configuration = node.data.join("zoo.cfg");
     std::fs::write(&configuration, text)?;
     let mut command = host::command("java");
-    command.args(["-Xmx256m", "-cp"]).arg(format!("{}/*", jars.display()));
+    command.arg("-Xmx256m").args(flags).args(&node.flags).arg("-cp").arg(format!("{}/*", jars.display()));
     command.arg("org.apache.zookeeper.server.quorum.QuorumPeerMain").arg(configuration);
     Ok(command)
 }

@@ -92,22 +92,39 @@ async fn etcd(node: &Node) -> Option<Status> {
     })
 }
 
-/// The four-letter command `srvr`.
+/// The four-letter commands `srvr` and `hash` ("Administrator's Guide"). The latter tells digests of some
+/// states, those whose zxid is a multiple of 128, so that members can be compared at the last one.
 async fn zookeeper(node: &Node) -> Option<Status> {
-    let mut socket = tokio::net::TcpStream::connect((node.address, CLIENT_PORT)).await.ok()?;
-    socket.write_all(b"srvr").await.ok()?;
-    let mut text = String::new();
-    socket.read_to_string(&mut text).await.ok()?;
+    let text = four_letters(node, "srvr").await?;
     let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
     let mode = field("Mode:")?;
-    let zxid = field("Zxid:").and_then(|text| u64::from_str_radix(text.trim_start_matches("0x"), 16).ok());
+    let zxid = field("Zxid:").and_then(hexadecimal).unwrap_or(0);
+    let (applied, digest) = last_digest(&four_letters(node, "hash").await?).unwrap_or((zxid, String::new()));
     Some(Status {
         role: if mode == "leader" { Role::Leader } else { Role::Other },
-        term: zxid.unwrap_or(0) >> 32,
-        applied: zxid.unwrap_or(0),
-        digest: String::new(),
+        term: zxid >> 32,
+        applied,
+        digest,
         version: field("Zookeeper version:").unwrap_or("").split(',').next().unwrap_or("").to_owned(),
     })
+}
+
+async fn four_letters(node: &Node, command: &str) -> Option<String> {
+    let mut socket = tokio::net::TcpStream::connect((node.address, CLIENT_PORT)).await.ok()?;
+    socket.write_all(command.as_bytes()).await.ok()?;
+    let mut text = String::new();
+    socket.read_to_string(&mut text).await.ok()?;
+    Some(text)
+}
+
+fn hexadecimal(text: &str) -> Option<u64> {
+    u64::from_str_radix(text.trim_start_matches("0x"), 16).ok()
+}
+
+/// Lines are of the form `zxid: digest`, in their order.
+fn last_digest(told: &str) -> Option<(u64, String)> {
+    let (zxid, digest) = told.lines().last()?.split_once(": ")?;
+    Some((hexadecimal(zxid)?, digest.trim().to_owned()))
 }
 
 async fn http_get(node: &Node, path: &str) -> Option<String> {
@@ -117,4 +134,17 @@ async fn http_get(node: &Node, path: &str) -> Option<String> {
     let mut answer = Vec::new();
     socket.read_to_end(&mut answer).await.ok()?;
     Some(String::from_utf8_lossy(&answer).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_digest_is_taken() {
+        let told = "100000080: 2911376107\n200000100: 2911376108\n";
+        assert_eq!(last_digest(told), Some((0x2_0000_0100, "2911376108".to_owned())));
+        assert_eq!(last_digest(""), None);
+        assert_eq!(last_digest("This ZooKeeper instance is not currently serving requests"), None);
+    }
 }

@@ -153,7 +153,14 @@ impl Options {
                 ("--reserve-disk-bytes", "0".to_owned()),
             ],
             Kind::Etcd => vec![("--snapshot-count", pick(&["50", "200", "1000"]))],
-            Kind::Zookeeper => Vec::new(),
+            Kind::Zookeeper => {
+                // Java's properties are one word each.
+                let snapshots = pick(&["200", "1000"]);
+                return vec![
+                    format!("-Dzookeeper.snapCount={snapshots}"),
+                    "-Dzookeeper.preAllocSize=1024".to_owned(),
+                ];
+            }
         };
         pairs.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]).collect()
     }

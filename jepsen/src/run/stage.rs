@@ -188,8 +188,11 @@ async fn finish(workload: &dyn Workload, field: &mut Field, common: &Common) {
             for (name, state) in states {
                 let pending = process.invoke("digest", None, json!({}), &name);
                 match state {
-                    Some((applied, digest)) => pending.ok(json!({ "applied": applied, "digest": digest })),
-                    None => drop(pending),
+                    // One that tells no digest has shown nothing.
+                    Some((applied, digest)) if !digest.is_empty() => {
+                        pending.ok(json!({ "applied": applied, "digest": digest }))
+                    }
+                    Some(_) | None => drop(pending),
                 }
             }
             break;
