@@ -5,7 +5,8 @@
 //! guarantees; "Programmer's Guide"):
 //!
 //! - A linearizable read first writes. `sync` is not enough: a leader that was replaced without knowing
-//!   it answers that by itself (ZOOKEEPER-2136), but it cannot commit.
+//!   it answers that by itself (ZOOKEEPER-2136): one that stood still answers from before. A write it
+//!   cannot commit.
 //! - A swap reads, compares, and writes if the version is still the same. A node that was removed and
 //!   made again begins with version 0 again, so deletions are counted, and the swap depends on that too.
 //! - A deletion's answer has no zxid; that of the count, changed with it, has.
