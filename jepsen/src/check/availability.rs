@@ -5,8 +5,8 @@
 //! (src/vopr.zig, liveness mode); the four-second outages that Jepsen's reports tell of.
 
 use super::{Anomaly, Check, Verdict};
+use crate::history::outage::{Outages, is_write};
 use crate::history::{History, SKIPPED};
-use crate::report::outage::{Outages, is_write};
 
 /// Judges when writes succeeded.
 #[derive(Clone, Copy, Debug)]

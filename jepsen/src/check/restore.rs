@@ -31,8 +31,8 @@ impl Check for Restore {
     }
 
     fn judge(&self, history: &History) -> Verdict {
-        let restores = history.operations.iter().filter(|one| one.f == "restore");
-        let Some(restore) = restores.last() else {
+        let mut restores = history.operations.iter().filter(|one| one.f == "restore");
+        let Some(restore) = restores.next_back() else {
             return Verdict::unknown(NAME, "the cluster was not restored");
         };
         if !restore.is_ok() {
@@ -104,12 +104,11 @@ fn backups_in_order(before: &[&Operation]) -> Vec<Anomaly> {
         }
         let changed = one.f == "write" || one.output["swapped"] == Value::Bool(true);
         let revision = one.output["revision"].as_u64().filter(|_| changed);
-        if let Some((revision, (had, backup))) = revision.zip(highest) {
-            if revision <= had {
-                let what =
-                    format!("a backup of revision {had} was had before revision {revision} was written");
-                anomalies.push(Anomaly::new(what, [backup, one.index]));
-            }
+        if let Some((revision, (had, backup))) = revision.zip(highest)
+            && revision <= had
+        {
+            let what = format!("a backup of revision {had} was had before revision {revision} was written");
+            anomalies.push(Anomaly::new(what, [backup, one.index]));
         }
     }
     anomalies

@@ -201,6 +201,4 @@ pub fn probe() -> Result<(), Lacking> {
 }
 
 #[cfg(test)]
-mod server_tests;
-#[cfg(test)]
 mod tests;

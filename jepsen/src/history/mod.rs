@@ -14,6 +14,7 @@ mod file;
 mod journal;
 pub mod line;
 mod operation;
+pub mod outage;
 
 pub use file::{History, Malformed, SKIPPED};
 pub use journal::{Journal, Pending, Process};

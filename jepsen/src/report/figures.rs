@@ -1,6 +1,6 @@
 //! What is counted in a history, for pages and for tables over many runs.
 
-use super::outage::Outages;
+use crate::history::outage::Outages;
 use crate::history::{FailureKind, FaultWindow, History, Operation, Outcome, SKIPPED};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

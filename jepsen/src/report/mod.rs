@@ -4,7 +4,6 @@
 //! | module | holds |
 //! | --- | --- |
 //! | [`figures`] | what is counted in a history, for pages and for tables over many runs |
-//! | [`outage`] | how long nothing could be written |
 //! | [`judged`] | the file `verdicts.json`: what the run was, what its checks say, its figures |
 //! | [`plot`] | latencies, quantiles, rates and nodes over the time of the run |
 //! | [`timeline`] | the operations around an anomaly |
@@ -13,7 +12,6 @@
 
 pub mod figures;
 pub mod judged;
-pub mod outage;
 pub mod page;
 pub mod plot;
 pub mod summary;

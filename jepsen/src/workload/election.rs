@@ -69,10 +69,10 @@ async fn stand(shared: &Shared, seat: &mut Seat) {
             break;
         }
         let patience = Duration::from_millis(seat.chance.random_range(500..6_000));
-        if let Ok(leadership) = campaign(shared, seat, &session, patience, false).await {
-            if lead(shared, seat, &session, leadership).await == End::Died {
-                return;
-            }
+        if let Ok(leadership) = campaign(shared, seat, &session, patience, false).await
+            && lead(shared, seat, &session, leadership).await == End::Died
+        {
+            return;
         }
         seat.pause().await;
     }

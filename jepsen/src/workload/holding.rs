@@ -4,10 +4,11 @@
 //! and then one stands still between the look and the write, for longer than its session lives, and
 //! then writes as if nothing had happened.
 
-use super::library::{failure, freeze, tell, valid_until};
-use super::{Seat, library::ANY};
+use super::Seat;
+use super::library::{self, ANY, failure, freeze, tell, valid_until};
 use futures::FutureExt;
-use oarlock_client::{Claim, Client, Hold, Leadership, Lost, Token};
+use futures::future::BoxFuture;
+use oarlock_client::{Claim, Client, Hold, Leadership, Lost, Session, SessionState, Token};
 use rand::Rng;
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -55,6 +56,31 @@ pub(super) enum End {
     Lost,
     /// The holder dies: whoever gets this sends nothing more.
     Died,
+}
+
+/// One turn of a holder within a session's life: acquire, work, give up.
+pub(super) type Turn = for<'t> fn(&'t AtomicU64, &'t mut Seat, &'t Session) -> BoxFuture<'t, End>;
+
+/// One client, which takes its turns until it closes its session, loses it, or dies.
+pub(super) async fn life(values: &AtomicU64, seat: &mut Seat, turn: Turn) {
+    let Some(client) = library::connect(seat).await else { return };
+    let timeout = Duration::from_millis(seat.chance.random_range(2_000..4_000));
+    let Some(session) = library::open(seat, &client, timeout).await else { return };
+    for _ in 0..seat.chance.random_range(5..40) {
+        if seat.is_over() || matches!(session.state(), SessionState::Lost { .. }) {
+            break;
+        }
+        if seat.chance.random_bool(0.02) {
+            freeze(seat, session.timeout(), 1.5);
+        }
+        if turn(values, seat, &session).await == End::Died {
+            return;
+        }
+        seat.pause().await;
+    }
+    if seat.chance.random_bool(0.6) {
+        library::close(seat, session).await;
+    }
 }
 
 /// One holder at work.

@@ -1,11 +1,11 @@
 //! A weighted semaphore: shares that add up to no more than its capacity, each under its own token.
 
-use super::holding::{End, Work, granted};
-use super::library::{self, freeze, lives, tell};
+use super::holding::{self, End, Work, granted};
+use super::library::{self, lives, tell};
 use super::{Insistence, Seat, Workload};
 use crate::history::Api;
 use futures::future::BoxFuture;
-use oarlock_client::{Error, Hold, Session, SessionState};
+use oarlock_client::{Error, Hold, Session};
 use rand::Rng;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -48,27 +48,10 @@ impl Workload for Semaphore {
 
 /// One client, until it closes its session, loses it, or dies.
 async fn life(values: &AtomicU64, seat: &mut Seat) {
-    let Some(client) = library::connect(seat).await else { return };
-    let timeout = Duration::from_millis(seat.chance.random_range(2_000..4_000));
-    let Some(session) = library::open(seat, &client, timeout).await else { return };
-    for _ in 0..seat.chance.random_range(5..40) {
-        if seat.is_over() || matches!(session.state(), SessionState::Lost { .. }) {
-            break;
-        }
-        if turn(values, seat, &session).await == End::Died {
-            return;
-        }
-        seat.pause().await;
-    }
-    if seat.chance.random_bool(0.6) {
-        library::close(seat, session).await;
-    }
+    holding::life(values, seat, |values, seat, session| Box::pin(turn(values, seat, session))).await;
 }
 
 async fn turn(values: &AtomicU64, seat: &mut Seat, session: &Session) -> End {
-    if seat.chance.random_bool(0.02) {
-        freeze(seat, session.timeout(), 1.5);
-    }
     let weight = seat.chance.random_range(1..=3);
     let patience = Duration::from_millis(seat.chance.random_range(100..3_000));
     let Ok(hold) = acquire(seat, session, weight, patience, false).await else { return End::Lost };

@@ -1,10 +1,10 @@
 //! Oarlock's locks, by its library.
 
 use super::{LOCKS, name};
-use crate::workload::holding::{End, Work, granted};
-use crate::workload::library::{self, freeze, tell};
+use crate::workload::holding::{self, End, Work, granted};
+use crate::workload::library::{self, tell};
 use crate::workload::{Insistence, Seat};
-use oarlock_client::{Error, Hold, Session, SessionState};
+use oarlock_client::{Error, Hold, Session};
 use rand::Rng;
 use serde_json::json;
 use std::sync::atomic::AtomicU64;
@@ -12,28 +12,11 @@ use std::time::Duration;
 
 /// One client, until it closes its session, loses it, or dies.
 pub(super) async fn life(values: &AtomicU64, seat: &mut Seat) {
-    let Some(client) = library::connect(seat).await else { return };
-    let timeout = Duration::from_millis(seat.chance.random_range(2_000..4_000));
-    let Some(session) = library::open(seat, &client, timeout).await else { return };
-    for _ in 0..seat.chance.random_range(5..40) {
-        if seat.is_over() || matches!(session.state(), SessionState::Lost { .. }) {
-            break;
-        }
-        if turn(values, seat, &session).await == End::Died {
-            return;
-        }
-        seat.pause().await;
-    }
-    if seat.chance.random_bool(0.6) {
-        library::close(seat, session).await;
-    }
+    holding::life(values, seat, |values, seat, session| Box::pin(turn(values, seat, session))).await;
 }
 
 /// Acquires, works, and gives up.
 async fn turn(values: &AtomicU64, seat: &mut Seat, session: &Session) -> End {
-    if seat.chance.random_bool(0.02) {
-        freeze(seat, session.timeout(), 1.5);
-    }
     let name = name(seat.chance.random_range(0..LOCKS));
     let patience = Duration::from_millis(seat.chance.random_range(100..3_000));
     let Ok(hold) = acquire(seat, session, &name, patience, json!({ "session": session.id() })).await else {

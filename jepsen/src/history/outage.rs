@@ -1,6 +1,6 @@
 //! How long nothing could be written.
 
-use crate::history::{History, Operation};
+use super::{History, Operation};
 
 /// A fault is held to account for outages that begin up to this long after its end, in microseconds:
 /// healing a network may bring an election, and a fault of a moment shows only after it.
@@ -60,9 +60,9 @@ pub fn is_write(operation: &Operation) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{fault, operation, small};
     use super::*;
     use crate::history::Outcome;
+    use crate::report::testing::{fault, operation, small};
     use serde_json::json;
 
     #[test]
