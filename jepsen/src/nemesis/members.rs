@@ -11,7 +11,14 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) fn entries() -> Vec<Entry> {
-    let entry = |name, about, make| Entry { name, about, need: Need::Nothing, kinds: &[Kind::Oarlock], make };
+    let entry = |name, about, make| Entry {
+        name,
+        about,
+        need: Need::Nothing,
+        alone: true,
+        kinds: &[Kind::Oarlock],
+        make,
+    };
     vec![
         entry("replace-member", "a member is removed and another one takes its place", || {
             Box::new(Replace { lost: false })

@@ -61,6 +61,8 @@ pub struct Entry {
     pub about: &'static str,
     /// What it needs.
     pub need: Need,
+    /// It wants all members to run, so it goes with no other fault at the same time.
+    pub alone: bool,
     /// The servers that it can be done to.
     pub kinds: &'static [Kind],
     /// Makes one.

@@ -173,8 +173,34 @@ fn draw(names: &mut Vec<String>, seed: u64) {
     names.shuffle(&mut chance);
     let count = chance.random_range(2..=6);
     names.truncate(count);
-    if chance.random_bool(0.3) && names.len() > 3 {
-        let (one, other) = (names.remove(0), names.remove(0));
-        names.push(format!("{one}+{other}"));
+    let goes_along = |name: &String| nemesis::by_name(name).is_some_and(|entry| !entry.alone);
+    let mut together: Vec<String> = names.iter().filter(|name| goes_along(name)).cloned().collect();
+    together.truncate(2);
+    if chance.random_bool(0.3) && names.len() > 3 && together.len() == 2 {
+        names.retain(|name| !together.contains(name));
+        names.push(together.join("+"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_swarm_is_small_and_joins_only_what_can_go_together() {
+        let all: Vec<String> = nemesis::all().iter().map(|entry| entry.name.to_owned()).collect();
+        let mut joined = 0;
+        for seed in 0..500 {
+            let mut names = all.clone();
+            draw(&mut names, seed);
+            let singles: Vec<&str> = names.iter().flat_map(|name| name.split('+')).collect();
+            assert!((2..=6).contains(&singles.len()), "{names:?}");
+            for name in names.iter().filter(|name| name.contains('+')) {
+                joined += 1;
+                let alone = |name| nemesis::by_name(name).is_none_or(|entry| entry.alone);
+                assert!(!name.split('+').any(alone), "{names:?}");
+            }
+        }
+        assert!(joined > 20, "{joined} of 500 swarms join two");
     }
 }
