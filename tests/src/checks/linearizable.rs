@@ -1,16 +1,16 @@
 //! Single keys behave as one register that each operation touches at one moment between its
 //! invocation and its return.
 //!
-//! Sources: Herlihy and Wing, "Linearizability: a correctness condition for concurrent objects"
-//! (1990), section 3 (definition) and theorem 1 (locality: keys can be judged one by one); Wing and
-//! Gong, "Testing and verifying concurrent objects" (1993), the search; Lowe, "Testing for
-//! linearizability" (2017), remembering (set of done operations, state) pairs.
+//! Source: Herlihy and Wing, "Linearizability: a correctness condition for concurrent objects" (1990),
+//! section 3 (definition) and theorem 1 (locality: keys can be judged one by one). The search is the one
+//! that judges the histories of real processes.
 
 use super::Violation;
-use crate::history::{Operation, Time, number_in};
+use crate::history::{Operation, number_in};
+use oarlock_jepsen::check::wgl::{self, Found, Model};
 use oarlock_server::node::request::Consistency;
 use oarlock_state::command::{CompareTarget, KeyRange, KvOp, OpResult, Txn};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 /// The content of a register: the number that was written, or nothing.
 pub type Content = Option<u64>;
@@ -39,15 +39,7 @@ pub enum Action {
 }
 
 /// One operation on one register.
-#[derive(Clone, Copy, Debug)]
-pub struct Event {
-    /// When it was asked for.
-    pub invoked: Time,
-    /// When it was over; `None` if it may still take effect, or never.
-    pub returned: Option<Time>,
-    /// What it was.
-    pub action: Action,
-}
+pub type Event = wgl::Event<Action>;
 
 /// What the search found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -184,6 +176,22 @@ fn action_of<'t>(
     }
 }
 
+/// A key as a register.
+struct Register;
+
+impl Model for Register {
+    type State = Content;
+    type Action = Action;
+
+    fn initial(&self) -> Content {
+        None
+    }
+
+    fn step(&self, state: &Content, action: &Action, after: &mut Vec<Content>) {
+        after.extend(step(*state, *action));
+    }
+}
+
 /// The content after an action, if the action fits the content.
 fn step(content: Content, action: Action) -> Option<Content> {
     match action {
@@ -202,126 +210,17 @@ fn step(content: Content, action: Action) -> Option<Content> {
 /// Searches for an order of the events that explains them. An event without a return may be left
 /// out. `budget` bounds the steps.
 pub fn judge(events: &[Event], budget: u64) -> Verdict {
-    let mut search = Search::new(events);
-    let mut longest = Vec::new();
-    for _ in 0..budget {
-        if search.done_certain == search.certain {
-            return Verdict::Linearizable;
-        }
-        if search.advance() {
-            if search.path.len() > longest.len() {
-                longest = search.path.iter().map(|step| search.order[step.position]).collect();
-            }
-        } else if !search.retreat() {
-            return Verdict::Violated(longest);
-        }
-    }
-    Verdict::Unknown
-}
-
-/// A depth-first search over orders, with a memory of dead ends.
-struct Search<'e> {
-    events: &'e [Event],
-    /// Events by invocation.
-    order: Vec<usize>,
-    done: Vec<u64>,
-    certain: usize,
-    done_certain: usize,
-    content: Content,
-    path: Vec<Step>,
-    /// Where in `order` the next candidate is looked for.
-    next: usize,
-    seen: HashSet<(Vec<u64>, Content)>,
-}
-
-struct Step {
-    position: usize,
-    content_before: Content,
-}
-
-impl<'e> Search<'e> {
-    fn new(events: &'e [Event]) -> Self {
-        let mut order: Vec<usize> = (0..events.len()).collect();
-        order.sort_by_key(|position| events[*position].invoked);
-        Self {
-            events,
-            order,
-            done: vec![0; events.len().div_ceil(64)],
-            certain: events.iter().filter(|event| event.returned.is_some()).count(),
-            done_certain: 0,
-            content: None,
-            path: Vec::new(),
-            next: 0,
-            seen: HashSet::new(),
-        }
-    }
-
-    fn event(&self, position: usize) -> Event {
-        self.events[self.order[position]]
-    }
-
-    fn is_done(&self, position: usize) -> bool {
-        self.done[position / 64] >> (position % 64) & 1 == 1
-    }
-
-    fn flip(&mut self, position: usize) {
-        self.done[position / 64] ^= 1 << (position % 64);
-    }
-
-    /// The earliest return among what is not done: nothing invoked after it may come before it.
-    fn horizon(&self) -> Time {
-        let open = (0..self.order.len()).filter(|position| !self.is_done(*position));
-        let mut horizon = Time::MAX;
-        for position in open {
-            let event = self.event(position);
-            if event.invoked > horizon {
-                break; // ordered by invocation, and a return comes after its invocation
-            }
-            horizon = horizon.min(event.returned.unwrap_or(Time::MAX));
-        }
-        horizon
-    }
-
-    /// Takes the next possible event; false when there is none.
-    fn advance(&mut self) -> bool {
-        let horizon = self.horizon();
-        for position in self.next..self.order.len() {
-            let event = self.event(position);
-            if event.invoked > horizon {
-                break;
-            }
-            if self.is_done(position) {
-                continue;
-            }
-            let Some(content) = step(self.content, event.action) else { continue };
-            self.flip(position);
-            if !self.seen.insert((self.done.clone(), content)) {
-                self.flip(position);
-                continue;
-            }
-            self.path.push(Step { position, content_before: self.content });
-            self.content = content;
-            self.done_certain += usize::from(event.returned.is_some());
-            self.next = 0;
-            return true;
-        }
-        false
-    }
-
-    /// Takes the last event back; false when there is none.
-    fn retreat(&mut self) -> bool {
-        let Some(step) = self.path.pop() else { return false };
-        self.flip(step.position);
-        self.content = step.content_before;
-        self.done_certain -= usize::from(self.event(step.position).returned.is_some());
-        self.next = step.position + 1;
-        true
+    match wgl::search(&Register, events, wgl::Budget { steps: budget, ..wgl::BUDGET }) {
+        Found::Linearizable => Verdict::Linearizable,
+        Found::Violated(witness) => Verdict::Violated(witness.explained),
+        Found::Unknown => Verdict::Unknown,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::history::Time;
     use crate::sim::chance::Chance;
 
     fn event(invoked: Time, returned: Time, action: Action) -> Event {
