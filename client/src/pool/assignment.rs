@@ -134,6 +134,8 @@ pub(crate) struct Standing {
     releasing: BTreeMap<Bytes, u64>,
     preparing: BTreeSet<Bytes>,
     copies: BTreeSet<Bytes>,
+    /// It asked to leave: whatever the log still says, others may own it at any moment.
+    has_left: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,6 +155,7 @@ impl Standing {
             releasing: BTreeMap::new(),
             preparing: BTreeSet::new(),
             copies: BTreeSet::new(),
+            has_left: false,
         }
     }
 
@@ -161,6 +164,7 @@ impl Standing {
         debug_assert!(self.owned.is_empty(), "what another session owned was told as lost");
         self.session = session;
         self.releasing.clear();
+        self.has_left = false;
     }
 
     /// What is owned, with epochs.
@@ -200,8 +204,17 @@ impl Standing {
         told
     }
 
+    /// It is about to ask to leave: everything is lost, and nothing comes any more under this session.
+    pub(crate) fn leave(&mut self) -> Vec<Assignment> {
+        self.has_left = true;
+        self.lose_all(ShardLoss::Closed)
+    }
+
     /// The pool was read anew: what that changes.
     pub(crate) fn reread(&mut self, pool: &v1::PoolInfo) -> Vec<Assignment> {
+        if self.has_left {
+            return Vec::new();
+        }
         let seen = self.seen(pool);
         self.releasing
             .retain(|shard, epoch| seen.owned.get(shard).is_some_and(|(one, _)| one.epoch == *epoch));
@@ -260,6 +273,9 @@ impl Standing {
 
     /// Something happened to the pool: what the program is told.
     pub(crate) fn event(&mut self, event: &Event) -> Vec<Assignment> {
+        if self.has_left {
+            return Vec::new();
+        }
         match event {
             Event::Granted(granted) => self.granted(granted).into_iter().collect(),
             Event::Preparing(moving) if moving.to == self.instance => {
@@ -452,6 +468,20 @@ mod tests {
 
     fn token(shard: &'static str, epoch: u64) -> Token {
         Token::of_shard("p", shard, epoch)
+    }
+
+    #[test]
+    fn who_asked_to_leave_owns_nothing_whatever_the_log_still_says() {
+        let mut me = standing();
+        me.event(&granted("a", 7, 10));
+        let lost = Assignment::Lost { shard: "a".into(), token: token("a", 10), cause: ShardLoss::Closed };
+        assert_eq!(me.leave(), [lost]);
+        // Read, or told, before the leave was executed.
+        assert!(me.reread(&pool(vec![("a", owned_by("me", 7, 10))])).is_empty());
+        assert!(me.event(&granted("b", 7, 11)).is_empty());
+        assert!(me.owned().is_empty() && me.is_idle());
+        me.begin(8);
+        assert_eq!(me.event(&granted("b", 8, 12)).len(), 1, "it joined anew");
     }
 
     #[test]

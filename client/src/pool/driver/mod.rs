@@ -177,11 +177,18 @@ impl Driver {
         }
         self.owned.set(self.standing.owned());
         if self.leaving.as_ref().is_some_and(|leaving| leaving.is_known && !leaving.is_asked)
+            && self.is_informed()
             && self.standing.is_idle()
         {
             self.ask_leave();
         }
         Ok(())
+    }
+
+    /// Whether what it has is all that the log knows it has: not while its session is unconfirmed, and
+    /// not before the pool was read again.
+    fn is_informed(&self) -> bool {
+        !self.is_suspended && self.watch.is_some()
     }
 
     /// Tells what is left, and goes.

@@ -2,7 +2,6 @@
 
 use super::{Done, Driver, Leaving};
 use crate::error::{Error, Result};
-use crate::pool::assignment::ShardLoss;
 use crate::pool::member::Command;
 use crate::session::Session;
 use bytes::Bytes;
@@ -75,7 +74,8 @@ impl Driver {
         let Some(leaving) = self.leaving.as_mut().filter(|leaving| !leaving.is_asked) else { return };
         leaving.is_asked = true;
         leaving.left_over = self.standing.owned().into_keys().collect();
-        self.tell_lost(ShardLoss::Closed);
+        let lost = self.standing.leave();
+        self.tell(lost);
         let (pool, instance, session) = self.me();
         let op = Op::Leave(v1::LeavePoolRequest { pool, instance, session: session.id(), options: None });
         let deadline = session.deadline();
