@@ -1,11 +1,12 @@
 //! A pool of shards: members join, own, hand over, leave, are held up and die.
 //!
 //! A grant lasts from when its member was told until it gave the shard up or could not get a token for
-//! it any more. What it writes meanwhile carries the shard's epoch.
+//! it any more; one that was lost before its member looked at it is none. What it writes meanwhile
+//! carries the shard's epoch.
 
 use super::library::{self, ANY, freeze, lives, tell, valid_until};
 use super::{Insistence, Seat, Workload};
-use crate::history::{Api, Journal, Process};
+use crate::history::{Api, Failure, FailureKind, Journal, Process};
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -176,6 +177,7 @@ async fn hand_over(member: &mut Member, tenures: &mut Tenures, seat: &mut Seat) 
     // It leaves with the rest when its patience is over, so nothing may be relied on by then.
     let patience = Duration::from_secs(3);
     let early = Instant::now() + patience - Duration::from_millis(500);
+    tenures.rely_at_most(early - Instant::now());
     let mut drained = std::pin::pin!(async move { handle.drain(patience).await });
     while Instant::now() < early {
         if drained.as_mut().now_or_never().is_some() {
@@ -201,12 +203,20 @@ struct Tenant {
     handle: MemberHandle,
     name: String,
     values: Arc<AtomicU64>,
+    /// From when on, in the journal's time, it relies on nothing, whatever it is promised: a write that
+    /// is on its way may keep it from looking.
+    relies_until: Arc<AtomicU64>,
 }
 
 impl Tenures {
     fn new(seat: &Seat, client: Client, handle: MemberHandle, name: String, values: Arc<AtomicU64>) -> Self {
-        let tenant = Tenant { client, handle, name, values };
+        let tenant = Tenant { client, handle, name, values, relies_until: Arc::new(u64::MAX.into()) };
         Self { journal: seat.common.journal.clone(), tenant, running: BTreeMap::new() }
+    }
+
+    /// Nothing is relied on when this time is over.
+    fn rely_at_most(&self, time: Duration) {
+        self.tenant.relies_until.store(self.journal.now() + time.as_micros() as u64, Relaxed);
     }
 
     async fn begin(&mut self, shard: Bytes, epoch: u64) {
@@ -262,6 +272,11 @@ async fn own(
             Err(_elapsed) => {}
         }
     };
+    if until == 0 {
+        grant.failed(Failure::new(FailureKind::Rejected, "it was lost before it was looked at"));
+        return;
+    }
+    let until = until.min(tenant.relies_until.load(Relaxed));
     grant.ok(json!({ "epoch": epoch, "valid_until": until, "died": died }));
 }
 
