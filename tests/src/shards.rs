@@ -135,14 +135,14 @@ impl History {
         let mut found = Vec::new();
         let mut last: Option<(&String, &Span, u64)> = None;
         for ((shard, epoch), span) in &self.spans {
-            if let Some((of, earlier, older)) = last.filter(|(of, ..)| *of == shard) {
-                if span.first_answered_us < earlier.last_asked_us {
-                    let by_us = earlier.last_asked_us - span.first_answered_us;
-                    let (one, other) = (&earlier.member, &span.member);
-                    found.push(format!(
-                        "shard {of}: {one} (epoch {older}) and {other} (epoch {epoch}) at once, by {by_us} us"
-                    ));
-                }
+            if let Some((of, earlier, older)) = last.filter(|(of, ..)| *of == shard)
+                && span.first_answered_us < earlier.last_asked_us
+            {
+                let by_us = earlier.last_asked_us - span.first_answered_us;
+                let (one, other) = (&earlier.member, &span.member);
+                found.push(format!(
+                    "shard {of}: {one} (epoch {older}) and {other} (epoch {epoch}) at once, by {by_us} us"
+                ));
             }
             // The one that was good for longest, as the next is compared with all before it.
             if last.is_none_or(|(of, earlier, _)| of != shard || earlier.last_asked_us < span.last_asked_us) {

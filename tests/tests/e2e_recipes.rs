@@ -10,7 +10,7 @@ use oarlock_client::recipes::group::{Change, Departure, State};
 use oarlock_client::recipes::ids::IdError;
 use oarlock_client::recipes::informer::Delta;
 use oarlock_client::recipes::latch::Passed;
-use oarlock_client::recipes::queue::{Fate, PutOptions};
+use oarlock_client::recipes::queue::{Fate, PutOptions, Worker};
 use oarlock_client::recipes::singleton::{self, Singleton, Standing};
 use oarlock_client::recipes::{
     Barrier, Counter, DoubleBarrier, Group, Ids, Informer, Latch, MaxRegister, Queue,
@@ -564,10 +564,41 @@ async fn items_are_tried_again_and_set_aside() {
     let queue = Queue::new(&client, "/q/tries").attempts(2);
     let mut worker = queue.worker(&session, "w");
     assert!(worker.try_claim().await.expect("asked").is_none());
+    items_come_late_and_by_priority(&queue, &session, &mut worker).await;
+    failures_come_again_then_never(&queue, &session, &mut worker).await;
+    lost_claims_are_refused(&client, &queue, &session, &mut worker).await;
 
-    // Priorities, delays, and waking up.
+    // An item that kills every worker is set aside, too.
+    queue.put("deadly").await.expect("put");
+    for _ in 0..2 {
+        let (told, claimed) = tokio::sync::oneshot::channel();
+        let deadly = queue.clone();
+        let mortal = Mortal::live(cluster.endpoints(), move |session| async move {
+            let _claim = deadly.worker(&session, "mortal").claim().await.expect("claimed");
+            let _ = told.send(());
+            std::future::pending::<()>().await;
+        });
+        soon("the claim", claimed).await.expect("it lives");
+        mortal.die();
+    }
+    let burying = tokio::spawn(async move { worker.claim().await.map(|claim| claim.id().to_owned()) });
+    soon("the burial", async {
+        while queue.stats().await.expect("read").dead == 0 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    assert!(queue.dead(1).await.expect("read")[0].reason.contains("died in attempt 2"));
+    assert!(!burying.is_finished(), "nobody gets it");
+    burying.abort();
+    let stats = queue.stats().await.expect("read");
+    assert_eq!((stats.waiting, stats.claimed, stats.delayed, stats.dead), (0, 0, 0, 1));
+}
+
+/// Priorities, delays, and waking up.
+async fn items_come_late_and_by_priority(queue: &Queue, session: &Session, worker: &mut Worker) {
     let waiting = tokio::spawn({
-        let mut worker = queue.worker(&session, "waiting");
+        let mut worker = queue.worker(session, "waiting");
         async move {
             let claim = worker.claim().await?;
             let payload = claim.payload().clone();
@@ -595,8 +626,10 @@ async fn items_are_tried_again_and_set_aside() {
         assert_eq!(claim.payload(), &payload, "a worker alone takes them in their order");
         claim.complete().await.expect("completed");
     }
+}
 
-    // Failing: again after a pause, then set aside; back again by hand.
+/// Failing: again after a pause, then set aside; back again by hand.
+async fn failures_come_again_then_never(queue: &Queue, session: &Session, worker: &mut Worker) {
     let id = queue.put("stubborn").await.expect("put");
     let claim = worker.claim().await.expect("claimed");
     assert_eq!((claim.id(), claim.attempt()), (id.as_str(), 1));
@@ -617,45 +650,21 @@ async fn items_are_tried_again_and_set_aside() {
     assert!(queue.revive(&id).await.expect("revived") && !queue.revive(&id).await.expect("once"));
     worker.claim().await.expect("claimed").reject("hopeless").await.expect("rejected");
     assert!(queue.discard(&id).await.expect("discarded") && !queue.discard(&id).await.expect("once"));
+}
 
-    // Released and dropped claims do not count as attempts; lost ones are refused.
+/// Released and dropped claims do not count as attempts; lost ones are refused.
+async fn lost_claims_are_refused(client: &Client, queue: &Queue, session: &Session, worker: &mut Worker) {
     let id = queue.put("again").await.expect("put");
     worker.claim().await.expect("claimed").release().await.expect("released");
     drop(worker.claim().await.expect("claimed"));
     let claim = worker.claim().await.expect("claimed, as dropping released it");
     assert_eq!((claim.attempt(), queue.attempts_of(&id).await.expect("read")), (1, 1));
     client.delete(format!("/q/tries/claims/{id}")).await.expect("taken away");
-    let mut other = queue.worker(&session, "other");
+    let mut other = queue.worker(session, "other");
     let theirs = other.claim().await.expect("claimed");
     assert!(claim.complete_with([op::put("/q-stale", "x")]).await.is_err_and(|error| error.is_fenced()));
     assert!(client.get("/q-stale").await.expect("read").is_none(), "nothing of it happened");
     theirs.complete().await.expect("completed");
-
-    // An item that kills every worker is set aside, too.
-    queue.put("deadly").await.expect("put");
-    for _ in 0..2 {
-        let (told, claimed) = tokio::sync::oneshot::channel();
-        let deadly = queue.clone();
-        let mortal = Mortal::live(cluster.endpoints(), move |session| async move {
-            let _claim = deadly.worker(&session, "mortal").claim().await.expect("claimed");
-            let _ = told.send(());
-            std::future::pending::<()>().await;
-        });
-        soon("the claim", claimed).await.expect("it lives");
-        mortal.die();
-    }
-    let burying = tokio::spawn(async move { worker.claim().await.map(|claim| claim.id().to_owned()) });
-    soon("the burial", async {
-        while queue.stats().await.expect("read").dead == 0 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    })
-    .await;
-    assert!(queue.dead(1).await.expect("read")[0].reason.contains("died in attempt 2"));
-    assert!(!burying.is_finished(), "nobody gets it");
-    burying.abort();
-    let stats = queue.stats().await.expect("read");
-    assert_eq!((stats.waiting, stats.claimed, stats.delayed, stats.dead), (0, 0, 0, 1));
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 /// What to do with services.
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "a process makes one")]
 pub enum ServiceVerb {
     /// Keep an instance registered until interrupted, or while a command runs.
     Register(RegisterArgs),

@@ -19,6 +19,7 @@ pub struct Now {
 
 /// What a core is told.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are requests, which a box would only slow down")]
 pub enum Input {
     /// Time passed. The runtime sends it about every `tick_ms`; after a stall it is sent once, and
     /// the core sees from `now` how long the stall was.

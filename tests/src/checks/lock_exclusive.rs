@@ -198,7 +198,7 @@ mod tests {
         let next = granted(4, 2, 3, Mode::Exclusive);
         let fine = [&first[..], &[lost(4, 1, 2, Loss::Released, 0), next.clone()]].concat();
         assert_eq!(judged(&asks, &fine), Ok(()));
-        assert!(judged(&asks, &[&first[..], &[next.clone()]].concat()).is_err());
+        assert!(judged(&asks, &[&first[..], std::slice::from_ref(&next)].concat()).is_err());
         let withheld = [&first[..], &[lost(4, 1, 2, Loss::Expired, 9), next]].concat();
         assert!(judged(&asks, &withheld).is_err(), "what is withheld counts");
         let share = [acquire(1, RW, Mode::Shared), acquire(2, RW, Mode::Shared)];

@@ -34,14 +34,12 @@ pub async fn run(common: &Common, args: AgentArgs) -> Result<ExitCode, Failure> 
     let mut telling = futures::future::join_all(tellers);
     let desk = desk::serve(config.http, registrations.clone());
     let mut desk = std::pin::pin!(desk);
-    let outcome = loop {
-        tokio::select! {
-            () = stops.next() => break Ok(ExitCode::SUCCESS),
-            failure = &mut desk => break failure.map(|()| ExitCode::SUCCESS),
-            _ = &mut telling => {
-                let message = "no service is registered any more; all were removed or taken over";
-                break Err(Failure::ConditionFailed(message.into()));
-            }
+    let outcome = tokio::select! {
+        () = stops.next() => Ok(ExitCode::SUCCESS),
+        failure = &mut desk => failure.map(|()| ExitCode::SUCCESS),
+        _ = &mut telling => {
+            let message = "no service is registered any more; all were removed or taken over";
+            Err(Failure::ConditionFailed(message.into()))
         }
     };
     let all: Vec<&Registration> = registrations.iter().collect();

@@ -47,8 +47,8 @@ pub async fn status(common: &Common, pool: String, shards: bool) -> Result<ExitC
     let mut table =
         output::table(&["member", "zone", "state", "shards", "copies", "load", "fair", "of fair", "address"]);
     for line in &members {
-        let of_fair =
-            if line.fair == 0 { String::new() } else { format!("{}%", line.load * 100 / line.fair) };
+        let of_fair = (line.load * 100).checked_div(line.fair);
+        let of_fair = of_fair.map_or(String::new(), |percent| format!("{percent}%"));
         let numbers = [line.primaries, line.copies, line.load, line.fair].map(|number| number.to_string());
         let words = [text(&line.member.instance), line.member.zone.clone(), line.state.to_owned()];
         table.add_row(words.into_iter().chain(numbers).chain([of_fair, line.member.address.clone()]));

@@ -73,7 +73,7 @@ mod tests {
         assert_eq!(check(&args, "http=http://x/y=z").expect("well-formed"), expected);
         assert!(check(&args, "ttl=10s").is_ok() && check(&args, "command=exit 0").is_ok());
         for bad in ["http", "udp=x", "ttl=soon"] {
-            let error = check(&args, bad).err().expect(bad);
+            let error = check(&args, bad).expect_err(bad);
             assert!(matches!(&error, Failure::Usage(why) if why.contains(bad)), "{error}");
         }
     }
