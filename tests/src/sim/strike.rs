@@ -173,7 +173,8 @@ impl World {
     fn freeze(&mut self, victim: u64) {
         let until = self.queue.now() + self.stability() + self.chance.below(2 * SECOND);
         if let Some(process) = self.nodes.get_mut(&victim).and_then(|node| node.process.as_mut()) {
-            process.frozen_until = until;
+            // Its next round was planned for the end of an earlier freeze: a later one does not shorten that.
+            process.frozen_until = process.frozen_until.max(until);
         }
     }
 
@@ -363,6 +364,7 @@ pub(super) fn lost_by_rot(
         None => Some("rot: found at start"),
         // A vote may be gone as well, which no entry tells.
         Some(_) if node.disk.has_lied() => Some("rot: a write that was acknowledged is gone"),
+        Some(log) if log.torn => Some("rot: in the last write, looks torn"),
         Some(log) => {
             ledger.lost(node.id, log.base, &log.entries).map(|_| "rot: in the last write, looks torn")
         }
