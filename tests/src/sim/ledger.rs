@@ -121,6 +121,15 @@ impl Ledger {
         }
     }
 
+    /// A member started with this vote. What it read it has made durable, even where the write's own
+    /// sync had failed or never come.
+    ///
+    /// # Errors
+    /// It voted for somebody else before.
+    pub fn recovered_vote(&mut self, node: u64, term: u64, vote: u64) -> Checked {
+        self.elections.votes(node, term, vote)
+    }
+
     /// A member's log is lost with its disk, and everybody knows.
     pub fn forget(&mut self, node: u64) {
         self.shadows.remove(&node);

@@ -165,6 +165,8 @@ pub struct DiskLog {
     pub base: (u64, u64),
     /// Index, term and hash of each entry.
     pub entries: Vec<(u64, u64, u64)>,
+    /// The term, and whom it voted for in it; zero is nobody.
+    pub vote: (u64, u64),
     /// A write at its end had not finished; it was cut off.
     pub torn: bool,
 }
@@ -294,7 +296,8 @@ impl Node {
         let entries = log.entries(log.first_index(), log.last_index() + 1, u64::MAX).ok()?;
         let base = log.base();
         let entries = entries.iter().map(|entry| (entry.index, entry.term, entry_hash(entry))).collect();
-        Some(DiskLog { base, entries, torn: torn.is_some() })
+        let hard_state = log.hard_state();
+        Some(DiskLog { base, entries, vote: (hard_state.term, hard_state.vote), torn: torn.is_some() })
     }
 
     /// The process dies; with `kill` the machine goes on, otherwise it loses power.
