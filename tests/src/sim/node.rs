@@ -173,8 +173,11 @@ pub struct DiskLog {
 
 /// How a start went.
 pub enum Started {
-    /// It runs.
-    Runs,
+    /// It runs, and its state is that after this entry.
+    Runs {
+        /// The entry's index.
+        applied: u64,
+    },
     /// It refuses to: damage.
     Refuses(String),
 }
@@ -232,9 +235,9 @@ impl Node {
     pub fn start(&mut self, tuning: &Tuning, chance: &mut Chance, logger: &slog::Logger) -> Started {
         self.life += 1;
         match self.try_start(tuning, chance, logger) {
-            Ok(process) => {
+            Ok((process, applied)) => {
                 self.process = Some(process);
-                Started::Runs
+                Started::Runs { applied }
             }
             Err(reason) => Started::Refuses(reason),
         }
@@ -245,7 +248,7 @@ impl Node {
         tuning: &Tuning,
         chance: &mut Chance,
         logger: &slog::Logger,
-    ) -> Result<Process, String> {
+    ) -> Result<(Process, u64), String> {
         let (log, _) = self.open_log(tuning, chance.number())?;
         while self.tap.take().is_some() {} // of the process before
         let mut log = TappedLog::new(log, self.tap.clone());
@@ -255,12 +258,13 @@ impl Node {
         let base: Arc<dyn BaseStore> = Arc::new(self.base.clone());
         let store = StateStore::open(base, state_options(tuning)).map_err(|error| error.to_string())?;
         let machine = Machine::load(&store).map_err(|error| error.to_string())?;
+        let applied = store.applied();
         let mut options = CoreOptions::new(NodeId(self.id), chance.number() | 1, chance.number());
         adjust(&mut options, tuning);
         let replica_options = Options {
             seed: options.seed,
             boot: options.boot,
-            applied: store.applied(),
+            applied,
             conf_state: machine.conf_state().clone(),
             catch_up_entries: tuning.catch_up_entries,
             ..Options::of(NodeId(self.id))
@@ -275,7 +279,7 @@ impl Node {
             let note = ApplyNote { entry: entry.clone(), applied: applied.clone(), digest };
             notes.lock().expect("the simulator has one thread and ends at a panic").push(note);
         }));
-        Ok(Process {
+        let process = Process {
             core,
             inbox: VecDeque::new(),
             busy_until: 0,
@@ -287,7 +291,8 @@ impl Node {
             asked: Vec::new(),
             answered: Vec::new(),
             applies,
-        })
+        };
+        Ok((process, applied))
     }
 
     /// Base and entries of the log on disk, as (index, term, hash); for following it.

@@ -274,7 +274,8 @@ impl World {
         let started = node.start(&self.mix.tuning, &mut self.chance, &self.logger);
         let alive = Alive { node: id, life: node.life };
         match started {
-            Started::Runs => {
+            Started::Runs { applied } => {
+                self.applied.insert(id, applied);
                 if let Some(DiskLog { vote: (term, vote), .. }) = log {
                     self.ledger.recovered_vote(id, term, vote)?;
                 }
