@@ -70,7 +70,7 @@ outages: setup-tests ## how long nothing can be written under each fault, on Oar
 
 controls: setup-tests ## etcd, ZooKeeper and Oarlock's etcd API under the same faults, each for: make controls MINUTES=10
 	cargo build $(CARGO_FLAGS) -p oarlock-server -p oarlock-cli -p oarlock-jepsen
-	set -e; found=$$(./jepsen/controls.sh); export $$found; worst=0; \
+	set -e; found=$$(./tests/conformance/peers.sh etcd zookeeper); eval "export $$found"; worst=0; \
 	for pair in "etcd etcd" "zookeeper zookeeper" "oarlock etcd"; do set -- $$pair; \
 	  $(BIN)/oarlock-jepsen tour --server $$1 --api $$2 --total $(or $(MINUTES),10)m --nemesis swarm --store $(STORE) || worst=$$?; \
 	done; exit $$worst

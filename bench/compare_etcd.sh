@@ -10,12 +10,10 @@ set -euo pipefail
 bin=$(cd "${1:?directory of oarlockd and oarlock}" && pwd)
 cd "$(dirname "$0")/.."
 cluster=tests/conformance/cluster.sh
-export OARLOCKD=$bin/oarlockd ETCD=${ETCD:-$HOME/.cache/oarlock/conformance/3.6/etcd}
+found=$(tests/conformance/peers.sh etcd)
+eval "export $found"
+export OARLOCKD=$bin/oarlockd
 seconds=${SECONDS_EACH:-6} rounds=${ROUNDS:-2} clients=${CLIENTS:-1 64 256}
-if [ ! -x "$ETCD" ]; then
-  mkdir -p "$(dirname "$ETCD")"
-  (cd tests/conformance/etcd/3.6 && GOTOOLCHAIN=local go build -buildvcs=false -o "$ETCD" ./etcd)
-fi
 dir=$(mktemp -d)
 trap 'for s in etcd oarlock; do [ ! -f "$dir/$s/kind" ] || $cluster stop "$dir/$s"; done; rm -rf "$dir"' EXIT
 $cluster start etcd "$dir/etcd" --logger=zap --log-level=error

@@ -11,7 +11,9 @@ set -euo pipefail
 bin=$(cd "${1:?directory of oarlockd and oarlock}" && pwd)
 cd "$(dirname "$0")/.."
 cluster=tests/conformance/cluster.sh
-export OARLOCKD=$bin/oarlockd ETCD=${ETCD:-$HOME/.cache/oarlock/conformance/3.6/etcd}
+found=$(tests/conformance/peers.sh etcd)
+eval "export $found"
+export OARLOCKD=$bin/oarlockd
 java=$HOME/.cache/oarlock/bench/curator
 seconds=${SECONDS_EACH:-6} rounds=${ROUNDS:-2} contenders=${CONTENDERS:-1 64}
 dir=$(mktemp -d)
@@ -24,14 +26,10 @@ finish() {
 }
 trap finish EXIT
 
-if [ ! -x "$ETCD" ]; then
-  mkdir -p "$(dirname "$ETCD")"
-  (cd tests/conformance/etcd/3.6 && GOTOOLCHAIN=local go build -buildvcs=false -o "$ETCD" ./etcd)
-fi
 build_curator() {
-  command -v mvn >/dev/null && command -v javac >/dev/null || return 1
+  command -v javac >/dev/null || return 1
+  ZOOKEEPER_JARS=$java/lib tests/conformance/peers.sh zookeeper >/dev/null || return 1
   mkdir -p "$java/classes"
-  [ -d "$java/lib" ] || (cd bench/curator && mvn -q -B dependency:copy-dependencies "-DoutputDirectory=$java/lib") || return 1
   javac -cp "$java/lib/*" -d "$java/classes" bench/curator/src/main/java/bench/Locks.java
 }
 start_zookeeper() {

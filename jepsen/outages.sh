@@ -7,7 +7,8 @@
 set -euo pipefail
 bin=$(cd "${1:?directory of oarlockd and oarlock-jepsen}" && pwd)
 cd "$(dirname "$0")/.."
-export ETCD=${ETCD:-$HOME/.cache/oarlock/conformance/3.6/etcd}
+found=$(tests/conformance/peers.sh etcd)
+eval "export $found"
 store=${STORE:-$HOME/.cache/oarlock/outages}
 seconds=${SECONDS_EACH:-40}
 faults=${FAULTS:-kill-leader pause-leader pause-long partition-leader mute-leader deaf-leader partition-minority bridge
@@ -17,10 +18,6 @@ faults=${FAULTS:-kill-leader pause-leader pause-long partition-leader mute-leade
 if [ -n "$(ls -A "$store" 2>/dev/null)" ]; then
   echo "$store is not empty: move it away, or name another directory in STORE" >&2
   exit 2
-fi
-if [ ! -x "$ETCD" ]; then
-  mkdir -p "$(dirname "$ETCD")"
-  (cd tests/conformance/etcd/3.6 && GOTOOLCHAIN=local go build -buildvcs=false -o "$ETCD" ./etcd)
 fi
 seed=$(date +%s)
 worst=0

@@ -134,8 +134,18 @@ pub(crate) struct Standing {
     releasing: BTreeMap<Bytes, u64>,
     preparing: BTreeSet<Bytes>,
     copies: BTreeSet<Bytes>,
+    stage: Stage,
+}
+
+/// How far what it has can be trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// The pool was not read since everything was lost: it may own more than it knows.
+    Unread,
+    /// It has what the log says it has.
+    Read,
     /// It asked to leave: whatever the log still says, others may own it at any moment.
-    has_left: bool,
+    Left,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,7 +165,7 @@ impl Standing {
             releasing: BTreeMap::new(),
             preparing: BTreeSet::new(),
             copies: BTreeSet::new(),
-            has_left: false,
+            stage: Stage::Unread,
         }
     }
 
@@ -164,7 +174,6 @@ impl Standing {
         debug_assert!(self.owned.is_empty(), "what another session owned was told as lost");
         self.session = session;
         self.releasing.clear();
-        self.has_left = false;
     }
 
     /// What is owned, with epochs.
@@ -172,9 +181,12 @@ impl Standing {
         self.owned.iter().map(|(shard, primary)| (shard.clone(), primary.epoch)).collect()
     }
 
-    /// Whether there is nothing left to hand over, nor to be given.
+    /// Whether it is known that there is nothing left to hand over, nor to be given.
     pub(crate) fn is_idle(&self) -> bool {
-        self.owned.is_empty() && self.releasing.is_empty() && self.preparing.is_empty()
+        self.stage != Stage::Unread
+            && self.owned.is_empty()
+            && self.releasing.is_empty()
+            && self.preparing.is_empty()
     }
 
     /// The program lets a primary go: it is not owned any more, whatever the log says later. Its epoch.
@@ -191,6 +203,9 @@ impl Standing {
 
     /// Everything is lost for one reason.
     pub(crate) fn lose_all(&mut self, cause: ShardLoss) -> Vec<Assignment> {
+        if self.stage == Stage::Read {
+            self.stage = Stage::Unread;
+        }
         let mut told = Vec::new();
         for (shard, primary) in std::mem::take(&mut self.owned) {
             told.push(self.lost(shard, primary.epoch, cause));
@@ -204,17 +219,23 @@ impl Standing {
         told
     }
 
-    /// It is about to ask to leave: everything is lost, and nothing comes any more under this session.
+    /// It is about to ask to leave: everything is lost, and nothing comes any more.
     pub(crate) fn leave(&mut self) -> Vec<Assignment> {
-        self.has_left = true;
+        self.stage = Stage::Left;
         self.lose_all(ShardLoss::Closed)
+    }
+
+    /// Whether it asked to leave.
+    pub(crate) fn has_left(&self) -> bool {
+        self.stage == Stage::Left
     }
 
     /// The pool was read anew: what that changes.
     pub(crate) fn reread(&mut self, pool: &v1::PoolInfo) -> Vec<Assignment> {
-        if self.has_left {
+        if self.has_left() {
             return Vec::new();
         }
+        self.stage = Stage::Read;
         let seen = self.seen(pool);
         self.releasing
             .retain(|shard, epoch| seen.owned.get(shard).is_some_and(|(one, _)| one.epoch == *epoch));
@@ -273,7 +294,7 @@ impl Standing {
 
     /// Something happened to the pool: what the program is told.
     pub(crate) fn event(&mut self, event: &Event) -> Vec<Assignment> {
-        if self.has_left {
+        if self.has_left() {
             return Vec::new();
         }
         match event {
@@ -436,6 +457,7 @@ mod tests {
     fn standing() -> Standing {
         let mut standing = Standing::new("p".into(), "me".into());
         standing.begin(7);
+        assert!(!standing.is_idle() && standing.reread(&pool(Vec::new())).is_empty());
         standing
     }
 
@@ -479,9 +501,19 @@ mod tests {
         // Read, or told, before the leave was executed.
         assert!(me.reread(&pool(vec![("a", owned_by("me", 7, 10))])).is_empty());
         assert!(me.event(&granted("b", 7, 11)).is_empty());
-        assert!(me.owned().is_empty() && me.is_idle());
-        me.begin(8);
-        assert_eq!(me.event(&granted("b", 8, 12)).len(), 1, "it joined anew");
+        assert!(me.owned().is_empty() && me.has_left());
+    }
+
+    #[test]
+    fn whose_session_was_unconfirmed_is_not_idle_before_it_has_read_the_pool() {
+        let mut me = standing();
+        me.event(&granted("a", 7, 10));
+        assert_eq!(me.lose_all(ShardLoss::Unconfirmed).len(), 1);
+        assert!(me.owned().is_empty() && !me.is_idle(), "the log may say otherwise");
+        assert_eq!(me.reread(&pool(vec![("a", owned_by("me", 7, 10))])).len(), 1, "as it does");
+        assert_eq!(me.lose_all(ShardLoss::Unconfirmed).len(), 1);
+        me.reread(&pool(vec![("a", owned_by("other", 8, 11))]));
+        assert!(me.is_idle(), "it was granted to another one meanwhile");
     }
 
     #[test]

@@ -13,8 +13,7 @@ use std::time::Duration;
 const KINDS: &[Kind] = &[Kind::Oarlock, Kind::Zookeeper];
 
 pub(super) fn entries() -> Vec<Entry> {
-    let entry =
-        |name, about, make| Entry { name, about, need: Need::Clocks, alone: false, kinds: KINDS, make };
+    let entry = |name, about, make| Entry { name, about, need: Need::Clocks, kinds: KINDS, make };
     vec![
         entry("clock-jump", "one node's wall clock jumps by up to a day", || Box::new(Jump::default())),
         entry("clock-strobe", "one node's wall clock jumps to and fro", || Box::new(Strobing::default())),

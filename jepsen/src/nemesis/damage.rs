@@ -19,7 +19,7 @@ const KINDS: &[Kind] = &[Kind::Oarlock, Kind::Etcd];
 const WATCHED: Duration = Duration::from_secs(4);
 
 pub(super) fn entries() -> Vec<Entry> {
-    let entry = |name, about, make| Entry { name, about, need: Need::Links, alone: true, kinds: KINDS, make };
+    let entry = |name, about, make| Entry { name, about, need: Need::Links, kinds: KINDS, make };
     vec![
         entry("flip-log", "bits flip in a stopped node's log", || {
             rot(Part::Log, |chance| Damage::FlipBits(chance.random_range(1..20)))
@@ -81,6 +81,10 @@ impl Fault for Rot {
     }
 
     fn ends_servers(&self) -> bool {
+        true
+    }
+
+    fn wants_all(&self) -> bool {
         true
     }
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 pub(super) fn entries() -> Vec<Entry> {
-    let entry = |name, about, make| Entry { name, about, need: Need::Disks, alone: false, kinds: ANY, make };
+    let entry = |name, about, make| Entry { name, about, need: Need::Disks, kinds: ANY, make };
     vec![
         entry("slow-disk", "every sync of one node takes longer", || {
             bad(false, |faults, chance| {

@@ -8,9 +8,8 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 pub(super) fn entries() -> Vec<Entry> {
-    let cut = |name, about, make| Entry { name, about, need: Need::Links, alone: false, kinds: ANY, make };
-    let spoil =
-        |name, about, make| Entry { name, about, need: Need::Packets, alone: false, kinds: ANY, make };
+    let cut = |name, about, make| Entry { name, about, need: Need::Links, kinds: ANY, make };
+    let spoil = |name, about, make| Entry { name, about, need: Need::Packets, kinds: ANY, make };
     vec![
         cut("partition-one", "one node is cut off", || partition(Shape::Isolated(Whom::Any))),
         cut("partition-leader", "the leader is cut off", || partition(Shape::Isolated(Whom::Leader))),

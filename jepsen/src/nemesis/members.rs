@@ -11,14 +11,7 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) fn entries() -> Vec<Entry> {
-    let entry = |name, about, make| Entry {
-        name,
-        about,
-        need: Need::Nothing,
-        alone: true,
-        kinds: &[Kind::Oarlock],
-        make,
-    };
+    let entry = |name, about, make| Entry { name, about, need: Need::Nothing, kinds: &[Kind::Oarlock], make };
     vec![
         entry("replace-member", "a member is removed and another one takes its place", || {
             Box::new(Replace { lost: false })
@@ -57,6 +50,10 @@ impl Fault for Replace {
 
     fn ends_servers(&self) -> bool {
         self.lost
+    }
+
+    fn wants_all(&self) -> bool {
+        true
     }
 }
 

@@ -34,6 +34,11 @@ pub trait Fault {
     fn ends_servers(&self) -> bool {
         false
     }
+
+    /// Whether it begins only while all members run, which another fault at the same time may prevent.
+    fn wants_all(&self) -> bool {
+        false
+    }
 }
 
 /// What a fault needs besides processes.
@@ -61,8 +66,6 @@ pub struct Entry {
     pub about: &'static str,
     /// What it needs.
     pub need: Need,
-    /// It wants all members to run, so it goes with no other fault at the same time.
-    pub alone: bool,
     /// The servers that it can be done to.
     pub kinds: &'static [Kind],
     /// Makes one.
@@ -147,5 +150,9 @@ impl Fault for Together {
 
     fn ends_servers(&self) -> bool {
         self.0.iter().any(|fault| fault.ends_servers())
+    }
+
+    fn wants_all(&self) -> bool {
+        self.0.iter().any(|fault| fault.wants_all())
     }
 }

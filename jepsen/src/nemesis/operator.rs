@@ -11,8 +11,7 @@ use std::time::Duration;
 const WITH_HISTORY: &[Kind] = &[Kind::Oarlock, Kind::Etcd];
 
 pub(super) fn entries() -> Vec<Entry> {
-    let entry =
-        |name, about, kinds, make| Entry { name, about, need: Need::Nothing, alone: false, kinds, make };
+    let entry = |name, about, kinds, make| Entry { name, about, need: Need::Nothing, kinds, make };
     vec![
         entry("transfer", "leadership is moved again and again", WITH_HISTORY, || Box::new(Transfer)),
         entry("compaction", "history is compacted again and again", WITH_HISTORY, || Box::new(Compaction)),
@@ -29,7 +28,6 @@ pub(super) fn entries() -> Vec<Entry> {
             name: "rolling-upgrade",
             about: "one node after the other is started with the new program",
             need: Need::OldProgram,
-            alone: false,
             kinds: &[Kind::Oarlock],
             make: || Box::new(Rolling { to_new_program: true }),
         },

@@ -7,8 +7,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 pub(super) fn entries() -> Vec<Entry> {
-    let entry =
-        |name, about, make| Entry { name, about, need: Need::Nothing, alone: false, kinds: ANY, make };
+    let entry = |name, about, make| Entry { name, about, need: Need::Nothing, kinds: ANY, make };
     vec![
         entry("kill-leader", "SIGKILL of the leader", || strike(Whom::Leader, How::Kill)),
         entry("kill-random", "SIGKILL of any node", || strike(Whom::Any, How::Kill)),

@@ -173,7 +173,7 @@ fn draw(names: &mut Vec<String>, seed: u64) {
     names.shuffle(&mut chance);
     let count = chance.random_range(2..=6);
     names.truncate(count);
-    let goes_along = |name: &String| nemesis::by_name(name).is_some_and(|entry| !entry.alone);
+    let goes_along = |name: &String| nemesis::by_name(name).is_some_and(|entry| !(entry.make)().wants_all());
     let mut together: Vec<String> = names.iter().filter(|name| goes_along(name)).cloned().collect();
     together.truncate(2);
     if chance.random_bool(0.3) && names.len() > 3 && together.len() == 2 {
@@ -197,8 +197,8 @@ mod tests {
             assert!((2..=6).contains(&singles.len()), "{names:?}");
             for name in names.iter().filter(|name| name.contains('+')) {
                 joined += 1;
-                let alone = |name| nemesis::by_name(name).is_none_or(|entry| entry.alone);
-                assert!(!name.split('+').any(alone), "{names:?}");
+                let wants_all = |name| nemesis::by_name(name).is_none_or(|entry| (entry.make)().wants_all());
+                assert!(!name.split('+').any(wants_all), "{names:?}");
             }
         }
         assert!(joined > 20, "{joined} of 500 swarms join two");

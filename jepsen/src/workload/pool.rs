@@ -176,8 +176,9 @@ async fn hand_over(member: &mut Member, tenures: &mut Tenures, seat: &mut Seat) 
     let handle = member.handle();
     // It leaves with the rest when its patience is over, so nothing may be relied on by then.
     let patience = Duration::from_secs(3);
-    let early = Instant::now() + patience - Duration::from_millis(500);
-    tenures.rely_at_most(early - Instant::now());
+    let reliance = patience - Duration::from_millis(500);
+    let early = Instant::now() + reliance;
+    tenures.rely_at_most(reliance);
     let mut drained = std::pin::pin!(async move { handle.drain(patience).await });
     while Instant::now() < early {
         if drained.as_mut().now_or_never().is_some() {

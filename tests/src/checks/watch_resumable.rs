@@ -16,10 +16,10 @@ pub fn check(watched: &Watched) -> Checked {
     let asked = watched.spec.start.get();
     match watched.frames.first() {
         None | Some(WatchFrame::Cancelled(_)) => return Ok(()),
-        Some(WatchFrame::Created { next, .. }) => {
-            // What it begins with follows, and may be on its way when the run ends.
-            let is_resync =
-                watched.spec.resync && (watched.resynced().is_some() || watched.frames.len() == 1);
+        Some(WatchFrame::Created { next, current }) => {
+            // The state after `current` follows, and may be on its way when the run ends.
+            let is_on_its_way = watched.frames.len() == 1 && *next == current.next();
+            let is_resync = watched.spec.resync && (watched.resynced().is_some() || is_on_its_way);
             if asked > 0 && next.get() != asked && !is_resync {
                 return wrong(format!("it began at revision {next}"));
             }
@@ -47,6 +47,8 @@ mod tests {
         late.frames = vec![WatchFrame::Created { next: Revision(6), current: Revision(0) }];
         assert!(check(&late).is_err());
         late.spec.resync = true;
+        assert!(check(&late).is_err(), "no state ends before its events begin");
+        late.frames = vec![WatchFrame::Created { next: Revision(6), current: Revision(5) }];
         assert!(check(&late).is_ok(), "the state that it begins with may be on its way");
         late.frames.push(events(&[(6, 0)], 6));
         assert!(check(&late).is_err(), "it did not come first");

@@ -1,6 +1,7 @@
 //! What all members together have logged, committed and applied: checked as it happens, and kept as
 //! the truth that clients' histories are judged by.
 
+use super::node::DiskLog;
 use super::queue::Time;
 use super::tap::LogNote;
 use crate::checks::answered_in_time::AnsweredInTime;
@@ -26,6 +27,8 @@ use std::collections::BTreeMap;
 struct Shadow {
     entries: BTreeMap<u64, (u64, u64)>,
     base: (u64, u64),
+    /// The term, and whom it voted for in it; zero is nobody.
+    vote: (u64, u64),
     commit: u64,
 }
 
@@ -86,11 +89,13 @@ impl Ledger {
             LogNote::HardState { term, vote, commit } => {
                 let from = shadow.commit + 1;
                 shadow.commit = shadow.commit.max(commit);
+                shadow.vote = (term, vote);
                 self.elections.votes(node, term, vote)?;
                 self.note_committed(node, from, commit)
             }
             LogNote::Reset { index, term } => {
-                *shadow = Shadow { base: (index, term), commit: index, ..Shadow::default() };
+                let vote = shadow.vote;
+                *shadow = Shadow { base: (index, term), vote, commit: index, ..Shadow::default() };
                 Ok(())
             }
         }
@@ -106,27 +111,20 @@ impl Ledger {
         Ok(())
     }
 
-    /// A member starts, and this is the log on its disk: base, then (index, term, hash).
+    /// A member starts, and this is the log on its disk. Reading it has made it durable, even where a
+    /// write's own sync had failed or never come.
     ///
     /// # Errors
-    /// Something is missing that was appended before the member stopped.
-    pub fn restarted(&mut self, node: u64, base: (u64, u64), entries: &[(u64, u64, u64)]) -> Checked {
-        let lost = self.lost(node, base, entries);
+    /// Something is missing that was written before the member stopped.
+    pub fn restarted(&mut self, node: u64, log: &DiskLog) -> Checked {
+        let lost = self.lost(node, log);
         let shadow = self.shadows.entry(node).or_default();
-        shadow.base = base;
-        shadow.entries = entries.iter().map(|(index, term, hash)| (*index, (*term, *hash))).collect();
-        match lost {
-            Some(what) => Err(Violation::new("log_survives", format!("member {node} starts: {what}"))),
-            None => Ok(()),
+        (shadow.base, shadow.vote) = (log.base, log.vote);
+        shadow.entries = log.entries.iter().map(|(index, term, hash)| (*index, (*term, *hash))).collect();
+        if let Some(what) = lost {
+            return Err(Violation::new("log_survives", format!("member {node} starts: {what}")));
         }
-    }
-
-    /// A member started with this vote. What it read it has made durable, even where the write's own
-    /// sync had failed or never come.
-    ///
-    /// # Errors
-    /// It voted for somebody else before.
-    pub fn recovered_vote(&mut self, node: u64, term: u64, vote: u64) -> Checked {
+        let (term, vote) = log.vote;
         self.elections.votes(node, term, vote)
     }
 
@@ -135,12 +133,16 @@ impl Ledger {
         self.shadows.remove(&node);
     }
 
-    /// What is missing on a disk of what a member had appended.
-    pub fn lost(&self, node: u64, base: (u64, u64), entries: &[(u64, u64, u64)]) -> Option<String> {
-        let found: BTreeMap<u64, (u64, u64)> =
-            entries.iter().map(|(i, term, hash)| (*i, (*term, *hash))).collect();
+    /// What is missing on a disk of what a member had written.
+    pub fn lost(&self, node: u64, log: &DiskLog) -> Option<String> {
         let shadow = self.shadows.get(&node)?;
-        for (index, entry) in shadow.entries.range(base.0 + 1..) {
+        let ((term, vote), (found_term, found_vote)) = (shadow.vote, log.vote);
+        if found_term < term || (found_term == term && vote != 0 && found_vote != vote) {
+            return Some(format!("in term {term} it voted for {vote}, and the disk holds {:?}", log.vote));
+        }
+        let found: BTreeMap<u64, (u64, u64)> =
+            log.entries.iter().map(|(i, term, hash)| (*i, (*term, *hash))).collect();
+        for (index, entry) in shadow.entries.range(log.base.0 + 1..) {
             match found.get(index) {
                 Some(other) if other.0 == entry.0 => {}
                 // A later leader's entry, written but never acknowledged, took the place of this one

@@ -295,7 +295,7 @@ impl Node {
         Ok((process, applied))
     }
 
-    /// Base and entries of the log on disk, as (index, term, hash); for following it.
+    /// The log on disk; for following it.
     pub fn log_on_disk(&self, tuning: &Tuning) -> Option<DiskLog> {
         let (log, torn) = self.open_log(tuning, 1).ok()?;
         let entries = log.entries(log.first_index(), log.last_index() + 1, u64::MAX).ok()?;

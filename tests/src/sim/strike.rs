@@ -362,11 +362,8 @@ pub(super) fn lost_by_rot(
     rotten.get(&node.id)?;
     match node.log_on_disk(tuning) {
         None => Some("rot: found at start"),
-        // A vote may be gone as well, which no entry tells.
+        // Nothing that it has promised counts, whatever its log still holds.
         Some(_) if node.disk.has_lied() => Some("rot: a write that was acknowledged is gone"),
-        Some(log) if log.torn => Some("rot: in the last write, looks torn"),
-        Some(log) => {
-            ledger.lost(node.id, log.base, &log.entries).map(|_| "rot: in the last write, looks torn")
-        }
+        Some(log) => ledger.lost(node.id, &log).map(|_| "rot: in the last write, looks torn"),
     }
 }

@@ -10,7 +10,7 @@ pub use super::happening::{Alive, Conn, Happening, Job, Undo};
 use super::ledger::Ledger;
 use super::limits::Limits;
 use super::network::{Network, Place};
-use super::node::{DiskLog, Node, Started};
+use super::node::{Node, Started};
 use super::queue::{MS, Queue, Time};
 use super::report::Stats;
 use super::trace::Trace;
@@ -266,19 +266,15 @@ impl World {
             self.stats.count(lost);
             return Ok(());
         }
-        let log = node.log_on_disk(&self.mix.tuning);
-        if let Some(log) = &log {
+        if let Some(log) = node.log_on_disk(&self.mix.tuning) {
             self.stats.add("process: torn tail cut off", u64::from(log.torn));
-            self.ledger.restarted(id, log.base, &log.entries)?;
+            self.ledger.restarted(id, &log)?;
         }
         let started = node.start(&self.mix.tuning, &mut self.chance, &self.logger);
         let alive = Alive { node: id, life: node.life };
         match started {
             Started::Runs { applied } => {
                 self.applied.insert(id, applied);
-                if let Some(DiskLog { vote: (term, vote), .. }) = log {
-                    self.ledger.recovered_vote(id, term, vote)?;
-                }
                 self.stats.count("process: started");
                 self.coverage.met(Feature::Recovery, now);
                 self.ledger.answers.started(id);

@@ -68,8 +68,6 @@ struct Leaving {
     deadline: Instant,
     /// The log knows that it gets nothing new.
     is_known: bool,
-    /// The leave itself was asked for.
-    is_asked: bool,
     /// What it still owned when it left.
     left_over: Vec<Bytes>,
     drained: Option<oneshot::Sender<Result<Vec<Bytes>>>>,
@@ -142,11 +140,11 @@ impl Driver {
     }
 
     async fn wake(&mut self) -> Wake {
+        let has_left = self.standing.has_left();
         let Self { session, validity, ends, pending, work, watch, .. } = self;
         let until = session.valid_until();
         let has_news = !pending.is_empty();
-        let deadline =
-            self.leaving.as_ref().filter(|leaving| !leaving.is_asked).map(|leaving| leaving.deadline);
+        let deadline = self.leaving.as_ref().filter(|_| !has_left).map(|leaving| leaving.deadline);
         tokio::select! {
             biased;
             changed = validity.changed(), if !self.is_opening => Wake::Validity(changed.is_ok()),
@@ -176,19 +174,10 @@ impl Driver {
             Wake::LeaveNow => self.ask_leave(),
         }
         self.owned.set(self.standing.owned());
-        if self.leaving.as_ref().is_some_and(|leaving| leaving.is_known && !leaving.is_asked)
-            && self.is_informed()
-            && self.standing.is_idle()
-        {
+        if self.leaving.as_ref().is_some_and(|leaving| leaving.is_known) && self.standing.is_idle() {
             self.ask_leave();
         }
         Ok(())
-    }
-
-    /// Whether what it has is all that the log knows it has: not while its session is unconfirmed, and
-    /// not before the pool was read again.
-    fn is_informed(&self) -> bool {
-        !self.is_suspended && self.watch.is_some()
     }
 
     /// Tells what is left, and goes.
@@ -227,14 +216,7 @@ impl Driver {
 
 impl Leaving {
     fn at(deadline: Instant) -> Self {
-        Self {
-            deadline,
-            is_known: false,
-            is_asked: false,
-            left_over: Vec::new(),
-            drained: None,
-            left: Vec::new(),
-        }
+        Self { deadline, is_known: false, left_over: Vec::new(), drained: None, left: Vec::new() }
     }
 }
 

@@ -71,8 +71,7 @@ impl Driver {
     }
 
     pub(super) fn ask_leave(&mut self) {
-        let Some(leaving) = self.leaving.as_mut().filter(|leaving| !leaving.is_asked) else { return };
-        leaving.is_asked = true;
+        let Some(leaving) = self.leaving.as_mut().filter(|_| !self.standing.has_left()) else { return };
         leaving.left_over = self.standing.owned().into_keys().collect();
         let lost = self.standing.leave();
         self.tell(lost);
