@@ -32,6 +32,7 @@ impl Failure {
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::Usage(_) | Self::Client(Error::Invalid { .. }) => 2,
+            Self::Bench(refusal) if refusal.is_usage() => 2,
             Self::NotFound(_) => 3,
             Self::ConditionFailed(_) => 4,
             Self::Client(Error::Rejected { .. }) => 5,

@@ -61,7 +61,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Verb::Compact(compact) => cluster::compact(&common, compact).await,
         Verb::Snapshot(verb) => snapshot::run(&common, verb).await,
         Verb::Bench(bench) => {
-            bench::run(&bench, &common.endpoints, common.is_json()).await?;
+            bench::run(bench, &common.endpoints, common.is_json()).await?;
             Ok(ExitCode::SUCCESS)
         }
         Verb::Dev(dev) => dev::run(&common, dev).await,

@@ -10,19 +10,30 @@ pub struct Usage {
     pub cpu: Duration,
     /// Resident bytes, summed.
     pub resident: u64,
+    /// The most bytes that were ever resident, summed: each process may have had its peak at another
+    /// time.
+    pub peak: u64,
 }
 
 /// Reads the sum over `pids`.
 pub fn read(pids: &[u32]) -> Result<Usage, BenchError> {
     let mut sum = Usage::default();
     for &pid in pids {
-        let no_process = |source| BenchError::NoProcess { pid, source };
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).map_err(no_process)?;
-        let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).map_err(no_process)?;
-        sum.cpu += cpu_time(&stat);
-        sum.resident += resident_bytes(&statm);
+        let file = |name| {
+            let text = std::fs::read_to_string(format!("/proc/{pid}/{name}"));
+            text.map_err(|source| BenchError::NoProcess { pid, source })
+        };
+        let status = file("status")?;
+        sum.cpu += cpu_time(&file("stat")?);
+        sum.resident += kibibytes(&status, "VmRSS:") << 10;
+        sum.peak += kibibytes(&status, "VmHWM:") << 10;
     }
     Ok(sum)
+}
+
+/// What this process has used.
+pub fn own() -> Usage {
+    read(&[std::process::id()]).unwrap_or_default()
 }
 
 /// Fields 14 and 15 of proc(5) `stat`, in clock ticks of 10 ms (USER_HZ is 100 on Linux). The
@@ -34,9 +45,10 @@ fn cpu_time(stat: &str) -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
-/// Field 2 of proc(5) `statm`, in pages of 4 KiB.
-fn resident_bytes(statm: &str) -> u64 {
-    statm.split_whitespace().nth(1).and_then(|n| n.parse::<u64>().ok()).unwrap_or(0) * 4096
+/// A line of proc(5) `status` such as `VmRSS:     1234 kB`.
+fn kibibytes(status: &str, name: &str) -> u64 {
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -50,8 +62,15 @@ mod tests {
     }
 
     #[test]
+    fn memory_is_in_kibibytes() {
+        let status = "Name:\tx\nVmHWM:\t    2048 kB\nVmRSS:\t    1024 kB\n";
+        assert_eq!((kibibytes(status, "VmRSS:"), kibibytes(status, "VmHWM:")), (1024, 2048));
+        assert_eq!(kibibytes("Name:\tkernel thread\n", "VmRSS:"), 0);
+    }
+
+    #[test]
     fn own_process_uses_memory() {
-        let usage = read(&[std::process::id()]).expect("own process exists");
-        assert!(usage.resident > 1 << 16);
+        let usage = own();
+        assert!(usage.resident > 1 << 16 && usage.peak >= usage.resident);
     }
 }

@@ -1,11 +1,14 @@
 //! `oarlock bench figures`: puts and gets over both forms and several numbers of clients, as one
 //! Markdown table.
 
-use super::load::{self, Kind};
+use super::error::BenchError;
+use super::options::{LoadArgs, Mode, time};
 use super::report::Report;
-use super::{Api, BenchError, Freshness, LoadArgs, Mode};
+use super::work::{GetArgs, PutArgs, Work};
 use crate::output::say;
 use clap::Args;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// Options of `figures`.
 #[derive(Clone, Debug, Args)]
@@ -13,9 +16,9 @@ pub struct FiguresArgs {
     /// Numbers of clients.
     #[arg(long, value_delimiter = ',', default_value = "1,16,64,256")]
     pub clients: Vec<usize>,
-    /// Measured seconds of each cell.
-    #[arg(long, default_value_t = 5)]
-    pub seconds: u64,
+    /// Measured time of each cell; a number alone is seconds.
+    #[arg(long, visible_alias = "seconds", default_value = "5s", value_parser = time)]
+    pub duration: Duration,
     /// Operations that each client keeps on its way on a session stream, besides 1.
     #[arg(long, default_value_t = 64)]
     pub in_flight: usize,
@@ -34,15 +37,19 @@ pub async fn run(args: &FiguresArgs, endpoints: &[String], json: bool) -> Result
         say!("| --- | --- | --- | --- | --- | --- | --- | --- | --- |");
     }
     let forms = [(Mode::Unary, 1), (Mode::Stream, 1), (Mode::Stream, args.in_flight)];
-    for kind in [Kind::Put, Kind::Get] {
+    for operation in ["put", "linearizable get"] {
         for (mode, in_flight) in forms {
             for &clients in &args.clients {
                 let load = load_args(args, mode, clients, in_flight);
-                let report = load::run(kind, &load, endpoints).await?;
+                let work: Arc<dyn Work> = match operation {
+                    "put" => Arc::new(PutArgs { load: load.clone() }),
+                    _ => Arc::new(GetArgs { load: load.clone() }),
+                };
+                let report = super::run::run(work, endpoints).await?;
                 if json {
                     report.print(true);
                 } else {
-                    print_row(kind, &load, &report);
+                    print_row(operation, &load, &report);
                 }
             }
         }
@@ -53,22 +60,17 @@ pub async fn run(args: &FiguresArgs, endpoints: &[String], json: bool) -> Result
 fn load_args(args: &FiguresArgs, mode: Mode, clients: usize, in_flight: usize) -> LoadArgs {
     LoadArgs {
         clients,
-        connections: 0,
-        api: Api::Native,
         mode,
         in_flight,
-        seconds: args.seconds,
-        warm_up: 1,
+        duration: args.duration,
+        warm_up: Duration::from_secs(1),
         value_size: args.value_size,
-        keys: 10_000,
-        prefix: "/bench/".into(),
-        consistency: Freshness::Linearizable,
         pids: args.pids.clone(),
+        ..LoadArgs::default()
     }
 }
 
-fn print_row(kind: Kind, load: &LoadArgs, report: &Report) {
-    let operation = if kind == Kind::Put { "put" } else { "linearizable get" };
+fn print_row(operation: &str, load: &LoadArgs, report: &Report) {
     let form = if load.mode == Mode::Unary { "unary" } else { "session stream" };
     let cpu = report.server_cpu_us_per_operation.map_or("–".to_owned(), |cpu| format!("{cpu:.1}"));
     let (p50, p99) = report.latency_us.as_ref().map_or((0, 0), |latency| (latency.p50, latency.p99));

@@ -5,15 +5,20 @@
 //! from just before a holder sends its release to when the next one, which waited then, knows that it
 //! holds; it is measured where contenders share locks.
 
+use super::accounts;
+use super::door::connect_each;
+use super::error::BenchError;
+use super::options::{Api, time};
+use super::pace::{Turn, Window};
 use super::report::Report;
-use super::{Api, BenchError, accounts, connect};
+use super::tally::{Done, Tally, histogram, micros};
 use clap::Args;
 use hdrhistogram::Histogram;
 use oarlock_client::{Client, Session};
-use oarlock_proto::etcd::etcdserverpb::{LeaseGrantRequest, lease_client::LeaseClient};
+use oarlock_proto::etcd::etcdserverpb::{LeaseGrantRequest, LeaseRevokeRequest, lease_client::LeaseClient};
 use oarlock_proto::etcd::v3lockpb::{LockRequest, UnlockRequest, lock_client::LockClient};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tonic::transport::Channel;
 
@@ -33,12 +38,12 @@ pub struct LocksArgs {
     /// Which API the server is asked through.
     #[arg(long, value_enum, default_value_t = Api::Native)]
     pub api: Api,
-    /// Measured time in seconds.
-    #[arg(long, default_value_t = 10)]
-    pub seconds: u64,
-    /// Seconds before the measured time.
-    #[arg(long, default_value_t = 2)]
-    pub warm_up: u64,
+    /// Measured time, such as `30s`; a number alone is seconds.
+    #[arg(long, visible_alias = "seconds", default_value = "10s", value_parser = time)]
+    pub duration: Duration,
+    /// Time before the measured time.
+    #[arg(long, default_value = "2s", value_parser = time)]
+    pub warm_up: Duration,
     /// Process ids of the servers, to account their CPU time and memory.
     #[arg(long, value_delimiter = ',')]
     pub pids: Vec<u32>,
@@ -46,25 +51,21 @@ pub struct LocksArgs {
 
 /// What the contenders share.
 struct Shared {
-    measuring: AtomicBool,
-    over: AtomicBool,
-    began: Instant,
+    window: Window,
     /// For each lock, when it was last released, in nanoseconds since the begin.
     released: Vec<AtomicU64>,
 }
 
 /// What one contender saw while measuring.
-struct Tally {
-    acquired: Histogram<u64>,
+struct Seen {
+    acquired: Tally,
     handed_over: Histogram<u64>,
-    errors: u64,
-    last_error: String,
 }
 
 /// One contender's way to its lock.
 enum Contender {
     Native { session: Session, name: String },
-    Etcd { service: LockClient<Channel>, lease: i64, name: String },
+    Etcd { channel: Channel, lease: i64, name: String },
 }
 
 /// What was acquired.
@@ -75,13 +76,11 @@ enum Taken {
 
 /// Runs the contenders and reports.
 pub async fn run(args: &LocksArgs, endpoints: &[String]) -> Result<Report, BenchError> {
+    if args.api == Api::Zookeeper {
+        let why = "it has no locks; its client libraries build them from nodes";
+        return Err(BenchError::CannotDo { work: "locks", api: args.api, why });
+    }
     let locks = args.locks.max(1);
-    let shared = Arc::new(Shared {
-        measuring: AtomicBool::new(false),
-        over: AtomicBool::new(false),
-        began: Instant::now(),
-        released: (0..locks).map(|_| AtomicU64::new(0)).collect(),
-    });
     let mut contenders = Vec::new();
     for number in 0..args.contenders {
         // Each begins at another member.
@@ -89,44 +88,37 @@ pub async fn run(args: &LocksArgs, endpoints: &[String]) -> Result<Report, Bench
         mine.rotate_left((number % endpoints.len() as u64) as usize);
         contenders.push(Contender::new(args.api, &mine, format!("bench/{}", number % locks)).await?);
     }
+    let window = Window::new(Instant::now(), args.warm_up, Some(args.duration));
+    let released = (0..locks).map(|_| AtomicU64::new(0)).collect();
+    let shared = Arc::new(Shared { window, released });
     let mut running = tokio::task::JoinSet::new();
     for (number, contender) in contenders.into_iter().enumerate() {
         running.spawn(contender.contend(shared.clone(), number % locks as usize));
     }
-    tokio::time::sleep(Duration::from_secs(args.warm_up)).await;
-    let before = accounts::read(&args.pids)?;
-    let started = Instant::now();
-    shared.measuring.store(true, Ordering::Relaxed);
-    tokio::time::sleep(Duration::from_secs(args.seconds)).await;
-    shared.measuring.store(false, Ordering::Relaxed);
-    let (elapsed, after) = (started.elapsed(), accounts::read(&args.pids)?);
-    shared.over.store(true, Ordering::Relaxed);
-    let mut all = Tally::new();
-    while let Some(tally) = running.join_next().await {
-        all.add(&tally.expect("a contender does not panic"));
+    tokio::time::sleep(args.warm_up).await;
+    let before = (accounts::read(&args.pids)?, accounts::own());
+    tokio::time::sleep(args.duration).await;
+    let after = (accounts::read(&args.pids)?, accounts::own());
+    let mut all = Seen::new(window);
+    while let Some(seen) = running.join_next().await {
+        all.add(&seen.expect("a contender does not panic"));
     }
-    report(args, &all, elapsed, before, after)
+    let own = after.1.cpu.saturating_sub(before.1.cpu);
+    Ok(report(args, &all)?.with_usage(!args.pids.is_empty(), before.0, after.0).with_own(own))
 }
 
-fn report(
-    args: &LocksArgs,
-    all: &Tally,
-    elapsed: Duration,
-    before: accounts::Usage,
-    after: accounts::Usage,
-) -> Result<Report, BenchError> {
-    if all.acquired.is_empty() {
-        return Err(BenchError::NothingDone { errors: all.errors, last: all.last_error.clone() });
+fn report(args: &LocksArgs, all: &Seen) -> Result<Report, BenchError> {
+    if all.acquired.counts.done == 0 {
+        let (errors, last) = (all.acquired.counts.errors, all.acquired.last_error.clone());
+        return Err(BenchError::NothingDone { errors, last });
     }
-    let title = format!("locks, {} contenders for {}, {:?} API", args.contenders, args.locks, args.api);
-    let mut report = Report::new(title, all.acquired.len(), all.errors, elapsed)
-        .with_latency(&all.acquired)
-        .with_usage(!args.pids.is_empty(), before, after);
-    if !all.handed_over.is_empty() {
-        let at = |quantile| all.handed_over.value_at_quantile(quantile);
-        report = report.note("handover_p50_us", at(0.5)).note("handover_p99_us", at(0.99));
+    let title = format!("locks, {} contenders for {}, {} API", args.contenders, args.locks, args.api);
+    let report = Report::of(title, "locks", &all.acquired, args.duration);
+    if all.handed_over.is_empty() {
+        return Ok(report);
     }
-    Ok(if all.errors > 0 { report.note("last error", &all.last_error) } else { report })
+    let at = |quantile| all.handed_over.value_at_quantile(quantile);
+    Ok(report.note("handover_p50_us", at(0.5)).note("handover_p99_us", at(0.99)))
 }
 
 impl Contender {
@@ -137,43 +129,46 @@ impl Contender {
                 let client = Client::connect(endpoints.to_vec()).await?;
                 Ok(Self::Native { session: client.session().timeout(ttl).open().await?, name })
             }
-            Api::Etcd => {
-                let channel = connect(endpoints, 1).await?.remove(0);
+            // Without locks of its own ZooKeeper was refused before.
+            Api::Etcd | Api::Zookeeper => {
+                let channel = connect_each(endpoints, 1).await?.remove(0);
                 let grant = LeaseGrantRequest { ttl: TTL_SECONDS as i64, id: 0 };
                 let lease = LeaseClient::new(channel.clone()).lease_grant(grant).await?.into_inner().id;
-                Ok(Self::Etcd { service: LockClient::new(channel), lease, name })
+                Ok(Self::Etcd { channel, lease, name })
             }
         }
     }
 
-    async fn contend(mut self, shared: Arc<Shared>, lock: usize) -> Tally {
-        let mut tally = Tally::new();
-        let released = &shared.released[lock];
-        while !shared.over.load(Ordering::Relaxed) {
+    async fn contend(mut self, shared: Arc<Shared>, lock: usize) -> Seen {
+        let Shared { window, released } = &*shared;
+        let (mut seen, released) = (Seen::new(*window), &released[lock]);
+        loop {
             let asked = Instant::now();
+            if window.is_over(asked) {
+                break;
+            }
+            seen.acquired.sent(Turn { due: asked, given: asked });
             let taken = match self.acquire().await {
                 Ok(taken) => taken,
                 Err(error) => {
-                    tally.fail(error);
+                    seen.acquired.answered(asked, Err(error));
                     tokio::time::sleep(Duration::from_millis(10)).await;
                     continue;
                 }
             };
             let granted = Instant::now();
-            if shared.measuring.load(Ordering::Relaxed) {
-                tally.acquired.saturating_record(granted.duration_since(asked).as_micros() as u64);
-                let before = shared.began + Duration::from_nanos(released.load(Ordering::Relaxed));
-                if before > asked {
-                    tally.handed_over.saturating_record(granted.duration_since(before).as_micros() as u64);
-                }
+            seen.acquired.answered(asked, Ok(Done::PLAIN));
+            let before = window.begin + Duration::from_nanos(released.load(Ordering::Relaxed));
+            if before > asked && window.holds(granted) {
+                seen.handed_over.saturating_record(micros(granted.duration_since(before)));
             }
-            released.store(shared.began.elapsed().as_nanos() as u64, Ordering::Relaxed);
+            released.store(window.begin.elapsed().as_nanos() as u64, Ordering::Relaxed);
             if let Err(error) = self.release(taken).await {
-                tally.fail(error);
+                seen.acquired.fail(error);
             }
         }
         self.end().await;
-        tally
+        seen
     }
 
     async fn acquire(&mut self) -> Result<Taken, String> {
@@ -182,9 +177,12 @@ impl Contender {
                 let hold = session.mutex(name.clone()).acquire().await;
                 hold.map(Taken::Native).map_err(|error| error.to_string())
             }
-            Self::Etcd { service, lease, name } => {
+            Self::Etcd { channel, lease, name } => {
                 let request = LockRequest { name: name.clone().into(), lease: *lease };
-                let key = service.lock(request).await.map_err(|status| status.message().to_owned())?;
+                let key = LockClient::new(channel.clone())
+                    .lock(request)
+                    .await
+                    .map_err(|status| status.message().to_owned())?;
                 Ok(Taken::Etcd(key.into_inner().key))
             }
         }
@@ -193,8 +191,8 @@ impl Contender {
     async fn release(&mut self, taken: Taken) -> Result<(), String> {
         match (self, taken) {
             (_, Taken::Native(hold)) => hold.release().await.map_err(|error| error.to_string()),
-            (Self::Etcd { service, .. }, Taken::Etcd(key)) => {
-                let done = service.unlock(UnlockRequest { key }).await;
+            (Self::Etcd { channel, .. }, Taken::Etcd(key)) => {
+                let done = LockClient::new(channel.clone()).unlock(UnlockRequest { key }).await;
                 done.map(drop).map_err(|status| status.message().to_owned())
             }
             (Self::Native { .. }, Taken::Etcd(_)) => unreachable!("a contender uses one API"),
@@ -202,31 +200,27 @@ impl Contender {
     }
 
     async fn end(self) {
-        if let Self::Native { session, .. } = self {
-            // What is not closed expires.
-            let _ = tokio::time::timeout(Duration::from_secs(1), session.close()).await;
-        }
+        // What is not closed expires.
+        let close = async {
+            match self {
+                Self::Native { session, .. } => drop(session.close().await),
+                Self::Etcd { channel, lease, .. } => {
+                    let revoke = LeaseRevokeRequest { id: lease };
+                    drop(LeaseClient::new(channel).lease_revoke(revoke).await);
+                }
+            }
+        };
+        let _ = tokio::time::timeout(Duration::from_secs(1), close).await;
     }
 }
 
-impl Tally {
-    fn new() -> Self {
-        // Up to ten minutes in microseconds; slower ones count as that.
-        let histogram = || Histogram::new_with_bounds(1, 600_000_000, 3).expect("the bounds are in order");
-        Self { acquired: histogram(), handed_over: histogram(), errors: 0, last_error: String::new() }
-    }
-
-    fn fail(&mut self, error: String) {
-        self.errors += 1;
-        self.last_error = error;
+impl Seen {
+    fn new(window: Window) -> Self {
+        Self { acquired: Tally::new(window), handed_over: histogram() }
     }
 
     fn add(&mut self, other: &Self) {
-        self.acquired.add(&other.acquired).expect("all histograms have one shape");
+        self.acquired.add(&other.acquired);
         self.handed_over.add(&other.handed_over).expect("all histograms have one shape");
-        self.errors += other.errors;
-        if !other.last_error.is_empty() {
-            self.last_error.clone_from(&other.last_error);
-        }
     }
 }
