@@ -277,30 +277,6 @@ fn damaged_files_are_refused(oarlock: &Oarlock, file: &std::path::Path) {
     assert!(oarlock.fails(1, &["snapshot", "check", "/no/such/file"]).contains("/no/such/file"));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn measurements() {
-    let _turn = turn().await;
-    let cluster = Cluster::start(1, &[]).await;
-    let oarlock = Oarlock::new(&cluster.endpoints());
-    let pid = cluster.nodes[0].pid().expect("it runs").to_string();
-    let short = ["--seconds", "1", "--warm-up", "0", "--clients", "4", "--pids", &pid];
-    for work in [
-        ["bench", "put"].as_slice(),
-        &["bench", "get"],
-        &["bench", "put", "--mode", "stream", "--in-flight", "8"],
-    ] {
-        let report = oarlock.json(&[work, &short].concat());
-        assert!(report["per_second"].as_f64().is_some_and(|rate| rate > 0.0), "{report}");
-        assert_eq!(number(&report, "errors"), 0, "{report}");
-    }
-    oarlock.text(&["bench", "fill", "--keys", "100"]);
-    for work in ["sessions", "watchers"] {
-        oarlock.text(&["bench", work, "--count", "20", "--seconds", "1", "--streams", "2"]);
-    }
-    let figures = oarlock.text(&["bench", "figures", "--clients", "2", "--seconds", "1", "--in-flight", "4"]);
-    assert_eq!(figures.lines().count(), 8, "{figures}");
-}
-
 #[test]
 fn nobody_there_is_said_and_wrong_usage_too() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
