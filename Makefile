@@ -11,7 +11,7 @@ CARGO_FLAGS := --release --locked
 # Where fault tests keep their histories and reports.
 STORE ?= $(HOME)/.cache/oarlock/jepsen
 
-.PHONY: help setup setup-tests build cluster stop test quick conformance jepsen outages controls fmt lint doc sim soak bench compare locks clean
+.PHONY: help setup setup-tests build cluster stop test quick conformance jepsen outages controls fmt lint doc sim soak bench compare scale tail clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,6 +34,7 @@ stop: ## stop the nodes that `make cluster` started
 test: setup-tests ## every test that belongs in CI
 	cargo build $(CARGO_FLAGS) --workspace
 	cargo test $(CARGO_FLAGS) --workspace --no-fail-fast
+	python3 -m unittest discover -s bench
 	./tests/conformance/run.sh --quick $(BIN)
 
 conformance: build ## other people's etcd clients, on real etcd and on Oarlock
@@ -78,11 +79,14 @@ controls: setup-tests ## etcd, ZooKeeper and Oarlock's etcd API under the same f
 bench: build ## first figures against a fresh three-node cluster
 	@./bench/first_figures.sh $(BIN)
 
-compare: build ## etcd and Oarlock through etcd's API in one run
-	@./bench/compare_etcd.sh $(BIN)
+compare: build ## Oarlock, etcd and ZooKeeper in one run, for 20 minutes: docs/benchmarks/compare.md
+	@./bench/compare $(BIN)
 
-locks: build ## locks of Oarlock, etcd and ZooKeeper in one run
-	@./bench/compare_locks.sh $(BIN)
+scale: build ## how Oarlock and etcd grow with keys, clients, watchers, sessions: docs/benchmarks/scale.md
+	@./bench/scale $(BIN)
+
+tail: build ## the slowest writes under compaction, snapshots, catching up, session storms: docs/benchmarks/tail.md
+	@./bench/tail $(BIN)
 
 clean: ## remove what the build made (RocksDB will be compiled again)
 	cargo clean

@@ -16,6 +16,7 @@ need "ls /usr/lib/llvm-*/lib/libclang.so* || ls /usr/lib/*/libclang-[0-9]*.so*" 
 need "command -v curl" curl
 if [ "${1:-}" = --tests ]; then
   need "ls /usr/lib/*/faketime/libfaketimeMT.so.1" libfaketime # clocks that jump
+  need "command -v python3" python3 # the reports of benchmarks
   need "command -v setpriv" util-linux # servers that end with their test
 fi
 

@@ -35,6 +35,7 @@ mod report;
 mod request;
 mod run;
 mod schedule;
+mod silence;
 mod tally;
 mod watchers;
 mod words;

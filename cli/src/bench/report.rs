@@ -53,6 +53,9 @@ pub struct Report {
     /// CPU microseconds of the measuring program itself for each operation.
     #[serde(default)]
     pub client_cpu_us_per_operation: Option<f64>,
+    /// The longest time in milliseconds within the measured time in which nothing succeeded.
+    #[serde(default)]
+    pub longest_silence_ms: Option<u64>,
     /// Second by second. Its names differ from those above, for scripts that look for a name.
     #[serde(default)]
     pub series: Vec<Moment>,
@@ -120,6 +123,7 @@ impl Report {
             server_resident_mib: None,
             server_peak_mib: None,
             client_cpu_us_per_operation: None,
+            longest_silence_ms: None,
             series: Vec::new(),
             notes: Vec::new(),
         }
@@ -131,6 +135,7 @@ impl Report {
         let mut report = Self::new(work, done, errors, elapsed).with_latency(&tally.latency);
         report.kind = kind.to_owned();
         (report.missing, report.retries, report.late, report.unsent) = (missing, retries, late, unsent);
+        report.longest_silence_ms = u64::try_from(tally.longest_silence(elapsed).as_millis()).ok();
         report.series = (0..).zip(&tally.seconds).map(|(number, second)| moment(number, second)).collect();
         // Of a second that was only begun there is no rate to tell.
         report.series.truncate(elapsed.as_secs().max(1) as usize);
@@ -201,6 +206,9 @@ impl Report {
                 format!("p50 {p50} µs, p90 {p90} µs, p99 {p99} µs, p99.9 {p999} µs, max {max} µs"),
             );
         }
+        if let Some(silence) = self.longest_silence_ms {
+            row("longest silence", format!("{silence} ms without a success"));
+        }
         for (name, count) in [("found nothing", self.missing), ("retries", self.retries)] {
             if count > 0 {
                 row(name, count.to_string());
@@ -257,7 +265,7 @@ mod tests {
         }
     }
 
-    /// What the scripts in `bench/` do with `sed`: the last place where a name stands.
+    /// What a script can do with `sed`: the last place where a name stands.
     fn figure(json: &str, name: &str) -> String {
         let at = json.rfind(&format!("\"{name}\":")).expect(name);
         let rest = &json[at + name.len() + 3..];

@@ -1,6 +1,7 @@
 //! What clients saw, without a lock: each thread has a tally of its own, and they are added at the end.
 
 use super::pace::{Turn, Window};
+use super::silence::Silence;
 use hdrhistogram::Histogram;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -71,6 +72,8 @@ pub struct Tally {
     pub last_error: String,
     /// By the second of the answer. What was answered after the end is in none.
     pub seconds: Vec<Second>,
+    /// When something succeeded.
+    silence: Silence,
     /// Sent and not answered.
     in_flight: u64,
     /// All that succeeded, in the warm-up too, for whoever shows how it goes.
@@ -86,6 +89,7 @@ impl Tally {
             counts: Counts::default(),
             last_error: String::new(),
             seconds: Vec::new(),
+            silence: Silence::default(),
             in_flight: 0,
             progress: Arc::default(),
         }
@@ -142,6 +146,7 @@ impl Tally {
         if let Some(second) = self.second(now) {
             // It grows with what it is given, and there is memory for that.
             let _ = second.latency.record(micros);
+            self.silence.break_at(now.duration_since(self.window.start));
         }
     }
 
@@ -179,6 +184,7 @@ impl Tally {
         if !other.last_error.is_empty() {
             self.last_error.clone_from(&other.last_error);
         }
+        self.silence.add(&other.silence);
         while self.seconds.len() < other.seconds.len() {
             self.seconds.push(Second::new());
         }
@@ -186,6 +192,12 @@ impl Tally {
             mine.latency.add(&theirs.latency).expect("it grows");
             mine.failed += theirs.failed;
         }
+    }
+
+    /// The longest time within the measured time, `elapsed` so far, in which nothing succeeded.
+    pub fn longest_silence(&self, elapsed: Duration) -> Duration {
+        let whole = self.window.end.map_or(elapsed, |end| end.duration_since(self.window.start));
+        self.silence.longest(whole.min(elapsed))
     }
 
     fn second(&mut self, now: Instant) -> Option<&mut Second> {
@@ -227,6 +239,8 @@ mod tests {
         assert_eq!(tally.counts, Counts { done: 1, late: 1, ..Counts::default() });
         assert_eq!(tally.seconds.len(), 3, "it was answered in the third second");
         assert_eq!(tally.seconds[2].latency.len(), 1);
+        let silence = tally.longest_silence(Duration::from_secs(60)).as_secs_f64();
+        assert!((9.9..10.1).contains(&silence), "{silence}: from now to the end");
     }
 
     #[test]

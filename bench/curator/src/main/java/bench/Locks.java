@@ -1,6 +1,10 @@
 package bench;
 
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.util.Arrays;
+import java.util.Locale;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.atomic.AtomicLong;
 import org.apache.curator.framework.CuratorFramework;
@@ -12,8 +16,8 @@ import org.apache.curator.retry.RetryOneTime;
  * Curator's InterProcessMutex in a closed loop: acquire, release, again. Prints one line of JSON with
  * the names that {@code oarlock bench locks --output json} uses.
  *
- * <p>Arguments: connect string, contenders, locks, seconds, seconds of warm-up. Contender i takes lock
- * i modulo locks, with a client and a session of its own.
+ * <p>Arguments: connect string, contenders, locks, seconds, seconds of warm-up, process ids of the servers
+ * joined by commas. Contender i takes lock i modulo locks, with a client and a session of its own.
  */
 public final class Locks {
   private static final int SAMPLES_MAX = 4_000_000;
@@ -38,6 +42,7 @@ public final class Locks {
   private final Samples handedOver = new Samples();
   private final AtomicLong done = new AtomicLong();
   private volatile boolean measuring;
+  private final AtomicLong errors = new AtomicLong();
   private volatile boolean over;
 
   private void contend(CuratorFramework client, String path, AtomicLong releasedAt, boolean alone) {
@@ -57,13 +62,39 @@ public final class Locks {
         mutex.release();
       }
     } catch (Exception failure) {
-      if (!over) failure.printStackTrace();
+      if (over) return;
+      errors.incrementAndGet();
+      failure.printStackTrace();
     }
+  }
+
+  /** Seconds of CPU that the servers used so far, from proc(5): fields 14 and 15 in ticks of 10 ms. */
+  private static double cpuSeconds(String pids) throws IOException {
+    long ticks = 0;
+    for (String pid : pids.split(",")) {
+      String stat = Files.readString(Path.of("/proc", pid, "stat"));
+      String[] fields = stat.substring(stat.lastIndexOf(')') + 2).split(" ");
+      ticks += Long.parseLong(fields[11]) + Long.parseLong(fields[12]);
+    }
+    return ticks / 100.0;
+  }
+
+  /**
+   * Ends the sessions. Those of a process that only ends live on until they expire, with the nodes by which
+   * they hold and await locks, and whoever measures next waits for them.
+   */
+  private static void close(CuratorFramework[] clients) throws InterruptedException {
+    Thread[] closing = new Thread[clients.length];
+    for (int i = 0; i < clients.length; i++) {
+      closing[i] = new Thread(clients[i]::close);
+      closing[i].start();
+    }
+    for (Thread thread : closing) thread.join(5_000);
   }
 
   public static void main(String[] args) throws Exception {
     int contenders = Integer.parseInt(args[1]), locks = Integer.parseInt(args[2]);
-    long seconds = Long.parseLong(args[3]), warmUp = Long.parseLong(args[4]);
+    double seconds = Double.parseDouble(args[3]), warmUp = Double.parseDouble(args[4]);
     Locks bench = new Locks();
     AtomicLong[] released = new AtomicLong[locks];
     Arrays.setAll(released, i -> new AtomicLong());
@@ -84,16 +115,26 @@ public final class Locks {
       threads[i].start();
     }
     ready.await();
-    Thread.sleep(warmUp * 1_000);
+    Thread.sleep((long) (warmUp * 1_000));
+    double before = cpuSeconds(args[5]);
     bench.measuring = true;
-    Thread.sleep(seconds * 1_000);
+    Thread.sleep((long) (seconds * 1_000));
     bench.measuring = false;
+    double cpu = cpuSeconds(args[5]) - before;
     bench.over = true;
+    close(clients);
+    long done = bench.done.get();
     System.out.printf(
-        "{\"per_second\":%.1f,\"acquire_p50_us\":%d,\"acquire_p99_us\":%d,\"handover_p50_us\":%d,\"handover_p99_us\":%d}%n",
-        (double) bench.done.get() / seconds,
-        bench.acquired.quantile(0.5), bench.acquired.quantile(0.99),
+        Locale.ROOT,
+        "{\"kind\":\"locks\",\"operations\":%d,\"errors\":%d,\"seconds\":%.1f,\"per_second\":%.1f,"
+            + "\"latency_us\":{\"p50\":%d,\"p90\":%d,\"p99\":%d,\"p999\":%d,\"max\":%d},"
+            + "\"server_cpu_us_per_operation\":%.1f,"
+            + "\"notes\":[[\"handover_p50_us\",\"%d\"],[\"handover_p99_us\",\"%d\"]]}%n",
+        done, bench.errors.get(), seconds, done / seconds,
+        bench.acquired.quantile(0.5), bench.acquired.quantile(0.9), bench.acquired.quantile(0.99),
+        bench.acquired.quantile(0.999), bench.acquired.quantile(1.0),
+        done > 0 ? cpu * 1e6 / done : 0.0,
         bench.handedOver.quantile(0.5), bench.handedOver.quantile(0.99));
-    System.exit(0); // the sessions go with the process
+    System.exit(0); // contenders may still wait
   }
 }

@@ -1,5 +1,7 @@
 //! `oarlock bench plot`: draws what earlier runs reported. So a run itself draws nothing.
 
+mod over;
+
 use super::error::BenchError;
 use super::report::{Latency, Report};
 use clap::Args;
@@ -24,9 +26,16 @@ pub struct PlotArgs {
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// Where the pictures go: latency-over-time.svg, throughput-over-time.svg and
-    /// throughput-over-latency.svg.
+    /// throughput-over-latency.svg; or with `--over` the figure's name, `-over-` and the option's.
     #[arg(long, short, value_name = "DIRECTORY", default_value = ".")]
     pub directory: PathBuf,
+    /// Draw one figure over an option in which the reports of a file differ, such as `keys`, `clients` or
+    /// `value_size`, or over one of their notes; one line for each file, in place of the other pictures.
+    #[arg(long, value_name = "OPTION")]
+    pub over: Option<String>,
+    /// That figure, by its place in a report.
+    #[arg(long, default_value = "per_second", requires = "over")]
+    pub figure: String,
 }
 
 /// Reads the reports and draws.
@@ -37,11 +46,18 @@ pub fn run(args: &PlotArgs) -> Result<(), BenchError> {
     }
     let failed = |path: &Path, why: String| BenchError::File { path: path.to_owned(), why };
     std::fs::create_dir_all(&args.directory).map_err(|error| failed(&args.directory, error.to_string()))?;
-    for (name, picture) in [
-        ("latency-over-time.svg", latency_over_time(&groups)),
-        ("throughput-over-time.svg", throughput_over_time(&groups)),
-        ("throughput-over-latency.svg", throughput_over_latency(&groups)),
-    ] {
+    let pictures = match &args.over {
+        Some(option) => {
+            let name = format!("{}-over-{option}.svg", args.figure);
+            vec![(name, over::picture(&groups, option, &args.figure))]
+        }
+        None => vec![
+            ("latency-over-time.svg".to_owned(), latency_over_time(&groups)),
+            ("throughput-over-time.svg".to_owned(), throughput_over_time(&groups)),
+            ("throughput-over-latency.svg".to_owned(), throughput_over_latency(&groups)),
+        ],
+    };
+    for (name, picture) in pictures {
         let path = args.directory.join(name);
         let svg = picture.map_err(|why| failed(&path, why))?;
         std::fs::write(&path, svg).map_err(|error| failed(&path, error.to_string()))?;
@@ -108,10 +124,10 @@ impl Line {
 }
 
 /// What is written around a picture.
-struct Words {
-    title: &'static str,
-    x: &'static str,
-    y: &'static str,
+struct Words<'a> {
+    title: &'a str,
+    x: &'a str,
+    y: &'a str,
 }
 
 fn latency_over_time(groups: &[Group]) -> Result<String, String> {
@@ -190,7 +206,7 @@ fn logarithmic(
     (least.max(1e-3) * 0.8..greatest * 1.25).log_scale()
 }
 
-fn draw<X, Y>(words: &Words, lines: &[Line], x: X, y: Y) -> Result<String, String>
+fn draw<X, Y>(words: &Words<'_>, lines: &[Line], x: X, y: Y) -> Result<String, String>
 where
     X: AsRangedCoord<Value = f64, CoordDescType: ValueFormatter<f64>>,
     Y: AsRangedCoord<Value = f64, CoordDescType: ValueFormatter<f64>>,
@@ -202,7 +218,7 @@ where
 
 fn picture<X, Y>(
     svg: &mut String,
-    words: &Words,
+    words: &Words<'_>,
     lines: &[Line],
     x: X,
     y: Y,
