@@ -74,10 +74,7 @@ fn measure_state(dir: &Path) -> StorageResult<()> {
         let known = store.get(key.as_bytes()).is_some();
         let history = format!("history {applied:016}{known}");
         let value = || Some(vec![7; PAYLOAD_BYTES].into());
-        let mutations = vec![
-            Mutation { key: key.into(), value: value() },
-            Mutation { key: history.into(), value: value() },
-        ];
+        let mutations = vec![Mutation::new(key.into(), value()), Mutation::new(history.into(), value())];
         store.write(mutations, applied);
         if let Some(job) = store.maybe_freeze() {
             flush = Some(std::thread::spawn(move || job.run()));

@@ -40,7 +40,6 @@ fn damage(data_dir: &Path) {
     let record = stray_record();
     let value = record.value.as_deref();
     base.write(&mut std::iter::once((&record.key[..], value))).expect("the state can be written");
-    base.flush().expect("the state can be flushed");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

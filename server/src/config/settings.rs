@@ -75,7 +75,7 @@ settings! {
     max_connections: u64, "OARLOCK_MAX_CONNECTIONS", "COUNT";
     /// Memory for the cache of what is on disk, in bytes [default: 67108864]
     cache_bytes: u64, "OARLOCK_CACHE_BYTES", "BYTES";
-    /// Memory for recent changes before they are written to disk, in bytes [default: 33554432]
+    /// Memory for recent changes before they are written to disk, in bytes [default: 16777216]
     overlay_bytes: u64, "OARLOCK_OVERLAY_BYTES", "BYTES";
     /// Size of the log's files, in bytes; whole files are forgotten [default: 67108864]
     log_segment_bytes: u64, "OARLOCK_LOG_SEGMENT_BYTES", "BYTES";

@@ -94,7 +94,7 @@ impl Bounds {
         let streams = settings.max_concurrent_streams.unwrap_or(65_536);
         let connections = settings.max_connections.unwrap_or(50_000);
         let cache = settings.cache_bytes.unwrap_or(64 << 20);
-        let overlay = settings.overlay_bytes.unwrap_or(32 << 20);
+        let overlay = settings.overlay_bytes.unwrap_or(16 << 20);
         let segment = settings.log_segment_bytes.unwrap_or(64 << 20);
         Ok(Self {
             catch_up_entries: within(

@@ -62,7 +62,7 @@ impl CoreOptions {
             pending_requests_max: 100_000,
             pending_bytes_max: 64 << 20,
             batch_bytes_max: 1 << 20,
-            watch_recent_bytes: 32 << 20,
+            watch_recent_bytes: 8 << 20,
             watches_max: 1_000_000,
             watch_credit_bytes: 1 << 20,
             watch_page_bytes: 1 << 20,

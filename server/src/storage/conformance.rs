@@ -11,7 +11,7 @@ use std::ops::ControlFlow;
 pub(super) fn run<B: BaseStore>(empty: &mut dyn FnMut() -> B) {
     reads_see_writes(&empty());
     scans_are_half_open_and_stop(&empty());
-    later_records_of_a_batch_win(&empty());
+    a_batch_out_of_order_is_refused_whole(&empty());
     a_visitor_may_use_the_store(&empty());
     agrees_with_a_map(&empty());
 }
@@ -38,7 +38,6 @@ fn reads_see_writes(base: &dyn BaseStore) {
     assert_eq!(base.get(b"a").unwrap(), Some(Bytes::from("1")));
     assert_eq!(base.get(b"b").unwrap(), Some(Bytes::new()), "an empty value is a value");
     put(base, &[("a", None), ("c", Some("4")), ("missing", None)]);
-    base.flush().expect("flush");
     assert_eq!(base.get(b"a").unwrap(), None);
     assert_eq!(records(base, "", "z", false), ["b=", "c=4"]);
 }
@@ -62,9 +61,13 @@ fn scans_are_half_open_and_stop(base: &dyn BaseStore) {
     assert_eq!(visited, 1);
 }
 
-fn later_records_of_a_batch_win(base: &dyn BaseStore) {
-    put(base, &[("a", Some("1")), ("a", None), ("b", None), ("b", Some("2"))]);
-    assert_eq!(records(base, "", "z", false), ["b=2"]);
+fn a_batch_out_of_order_is_refused_whole(base: &dyn BaseStore) {
+    put(base, &[("a", Some("1"))]);
+    for keys in [["c", "b"], ["b", "b"]] {
+        let mut batch = keys.iter().map(|key| (key.as_bytes(), Some(&b"2"[..])));
+        assert!(base.write(&mut batch).is_err());
+        assert_eq!(records(base, "", "z", false), ["a=1"]);
+    }
 }
 
 fn a_visitor_may_use_the_store(base: &dyn BaseStore) {
@@ -83,7 +86,7 @@ fn agrees_with_a_map(base: &dyn BaseStore) {
     let mut map: BTreeMap<String, String> = BTreeMap::new();
     let mut chance = Chance(3);
     for round in 0..300 {
-        let mut batch = Vec::new();
+        let mut batch = BTreeMap::new();
         for _ in 0..chance.below(12) {
             let key = format!("{:02x}", chance.below(200));
             let value = (chance.below(3) > 0).then(|| format!("{round}"));
@@ -91,13 +94,10 @@ fn agrees_with_a_map(base: &dyn BaseStore) {
                 Some(value) => map.insert(key.clone(), value.clone()),
                 None => map.remove(&key),
             };
-            batch.push((key, value));
+            batch.insert(key, value);
         }
         let batch: Vec<_> = batch.iter().map(|(key, value)| (key.as_str(), value.as_deref())).collect();
         put(base, &batch);
-        if chance.below(10) == 0 {
-            base.flush().expect("flush");
-        }
         let (from, to) = (format!("{:02x}", chance.below(200)), format!("{:02x}", chance.below(200)));
         let reverse = chance.below(2) == 0;
         let mut expected: Vec<String> = Vec::new();

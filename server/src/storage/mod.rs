@@ -144,18 +144,19 @@ pub type VisitRecord<'v> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'v;
 /// The ordered store below the overlay. One flat keyspace; keys as the state crate lays them out.
 ///
 /// # Correctness requirements
-/// * `write` is atomic: after a crash all of a batch is there or none, and batches survive in order.
-/// * When `flush` returns `Ok`, every earlier `write` survives a power cut.
+/// * `write` is atomic: after a crash all of a batch is there or none.
+/// * When `write` returns `Ok`, the batch survives a power cut.
 /// * Reads see every earlier `write`.
 pub trait BaseStore: Send + Sync + 'static {
     /// The value of `key`.
     fn get(&self, key: &[u8]) -> StorageResult<Option<Bytes>>;
     /// Visits `[from, to)` in order, or backwards, until `visit` breaks.
     fn scan(&self, from: &[u8], to: &[u8], reverse: bool, visit: &mut VisitRecord<'_>) -> StorageResult<()>;
-    /// Applies a batch atomically. `None` removes.
+    /// Applies a batch, whose keys ascend, atomically and durably. `None` removes.
+    ///
+    /// # Errors
+    /// Those of the disk, and keys out of order; nothing was applied then.
     fn write(&self, batch: &mut dyn Iterator<Item = (&[u8], Option<&[u8]>)>) -> StorageResult<()>;
-    /// Makes earlier writes durable.
-    fn flush(&self) -> StorageResult<()>;
     /// Writes a consistent copy of the whole store into the new directory `into`, cheaply (hard
     /// links) where possible. Includes every earlier `write`.
     fn checkpoint(&self, into: &std::path::Path) -> StorageResult<()>;

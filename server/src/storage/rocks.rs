@@ -1,17 +1,21 @@
 //! RocksDB as a [`BaseStore`].
 //!
-//! * One column family, so that a batch lies in one memtable and a flush is atomic.
-//! * No write-ahead log: the Raft log is one. What was not flushed is replayed from there.
+//! * A batch is written as [`tables`], which the database takes over in one atomic step. There is no
+//!   memtable and no write-ahead log: the Raft log is one, and what was not written is replayed from
+//!   there.
 //! * Every error is fatal to the node, background errors included: RocksDB refuses writes and
 //!   flushes after one.
 
+mod tables;
+
+use self::tables::Workshop;
 use super::{BaseStore, REPLACE_MEMBER, StorageError, StorageResult, VisitRecord, io_error};
 use bytes::Bytes;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
     BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB,
-    DBCompressionType, Error, ErrorKind, FlushOptions, LogLevel, LruCacheOptions, Options, ReadOptions,
-    WriteBatch, WriteOptions,
+    DBCompressionType, Error, ErrorKind, IngestExternalFileOptions, LogLevel, LruCacheOptions, Options,
+    ReadOptions,
 };
 use std::path::{Path, PathBuf};
 
@@ -22,8 +26,10 @@ const CURRENT: &str = "CURRENT";
 const BLOOM_BITS_PER_KEY: f64 = 10.0;
 const BLOCK_BYTES: usize = 8 << 10;
 const PARTITION_BYTES: usize = 8 << 10;
-const TABLE_BYTES: u64 = 64 << 20;
-const FIRST_LEVEL_BYTES: u64 = 256 << 20;
+const TABLE_BYTES: u64 = 8 << 20;
+const FIRST_LEVEL_BYTES: u64 = 64 << 20;
+/// Tables of the first level that make a compaction due. A batch leaves two or three there.
+const LEVEL_ZERO_TABLES: i32 = 24;
 /// How much is written before the kernel is asked to begin writing back, so that the sync at the
 /// end of a table does not starve the log's.
 const BYTES_PER_SYNC: u64 = 1 << 20;
@@ -36,9 +42,7 @@ const INFO_LOG_BYTES: usize = 4 << 20;
 pub struct RocksOptions {
     /// Bytes of the cache for blocks, indexes and filters.
     pub cache_bytes: usize,
-    /// Bytes of a memtable. Above the overlay's freeze threshold, a batch makes one table file.
-    pub memtable_bytes: usize,
-    /// Threads for flushes and compactions together.
+    /// Threads for compactions.
     pub background_jobs: i32,
     /// Open files; -1 for no limit.
     pub open_files_max: i32,
@@ -46,7 +50,7 @@ pub struct RocksOptions {
 
 impl Default for RocksOptions {
     fn default() -> Self {
-        Self { cache_bytes: 256 << 20, memtable_bytes: 128 << 20, background_jobs: 2, open_files_max: 1024 }
+        Self { cache_bytes: 256 << 20, background_jobs: 2, open_files_max: 1024 }
     }
 }
 
@@ -54,7 +58,7 @@ impl Default for RocksOptions {
 pub struct RocksBase {
     db: DB,
     path: PathBuf,
-    unlogged: WriteOptions,
+    workshop: Workshop,
 }
 
 impl RocksBase {
@@ -95,14 +99,14 @@ impl RocksBase {
     }
 
     fn open_with(all: &Options, path: &Path, options: &RocksOptions) -> StorageResult<Self> {
+        let family = family_options(options);
         let families = [
             ColumnFamilyDescriptor::new("default", Options::default()),
-            ColumnFamilyDescriptor::new(STATE, family_options(options)),
+            ColumnFamilyDescriptor::new(STATE, family.clone()),
         ];
         let db = DB::open_cf_descriptors(all, path, families).map_err(|error| state_error(path, &error))?;
-        let mut unlogged = WriteOptions::default();
-        unlogged.disable_wal(true);
-        Ok(Self { db, path: path.to_path_buf(), unlogged })
+        let workshop = Workshop::open(path, family)?;
+        Ok(Self { db, path: path.to_path_buf(), workshop })
     }
 
     fn state(&self) -> &ColumnFamily {
@@ -161,12 +165,14 @@ fn family_options(options: &RocksOptions) -> Options {
     let mut family = Options::default();
     family.set_block_based_table_factory(&table);
     family.set_compression_type(DBCompressionType::Lz4);
-    family.set_write_buffer_size(options.memtable_bytes);
-    family.set_max_write_buffer_number(3);
     family.set_target_file_size_base(TABLE_BYTES);
     family.set_max_bytes_for_level_base(FIRST_LEVEL_BYTES);
-    family.set_level_compaction_dynamic_level_bytes(true);
-    family.set_level_zero_file_num_compaction_trigger(4);
+    // The sizes of the levels follow from the first. Otherwise they would follow from the last, which
+    // holds history, and a level above would be as large as all else.
+    family.set_level_compaction_dynamic_level_bytes(false);
+    family.set_level_zero_file_num_compaction_trigger(LEVEL_ZERO_TABLES);
+    family.set_level_zero_slowdown_writes_trigger(4 * LEVEL_ZERO_TABLES);
+    family.set_level_zero_stop_writes_trigger(8 * LEVEL_ZERO_TABLES);
     family
 }
 
@@ -203,21 +209,14 @@ impl BaseStore for RocksBase {
     }
 
     fn write(&self, batch: &mut dyn Iterator<Item = (&[u8], Option<&[u8]>)>) -> StorageResult<()> {
-        let state = self.state();
-        let mut writes = WriteBatch::default();
-        for (key, value) in batch {
-            match value {
-                Some(value) => writes.put_cf(state, key, value),
-                None => writes.delete_cf(state, key),
-            }
+        let made = self.workshop.make(batch).map_err(|error| self.error(&error))?;
+        if made.is_empty() {
+            return Ok(());
         }
-        self.db.write_opt(writes, &self.unlogged).map_err(|error| self.error(&error))
-    }
-
-    fn flush(&self) -> StorageResult<()> {
-        let mut wait = FlushOptions::default();
-        wait.set_wait(true);
-        self.db.flush_cf_opt(self.state(), &wait).map_err(|error| self.error(&error))
+        let mut moved = IngestExternalFileOptions::default();
+        moved.set_move_files(true);
+        let taken = self.db.ingest_external_file_cf_opts(self.state(), &moved, made);
+        taken.map_err(|error| self.error(&error))
     }
 
     fn checkpoint(&self, into: &Path) -> StorageResult<()> {
@@ -252,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flushed_store_reopens_and_a_checkpoint_is_a_store() -> StorageResult<()> {
+    fn a_store_reopens_and_a_checkpoint_is_a_store() -> StorageResult<()> {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let (path, copy) = (dir.path().join("state"), dir.path().join("copy"));
         let options = RocksOptions::default();
@@ -260,7 +259,6 @@ mod tests {
         let base = RocksBase::create(&path, &options)?;
         assert!(RocksBase::open(&path, &options).is_err(), "two at once");
         put(&base, b"a", b"1")?;
-        base.flush()?;
         put(&base, b"b", b"2")?;
         base.checkpoint(&copy)?;
         put(&base, b"c", b"3")?;
@@ -280,10 +278,8 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let path = dir.path().join("state");
         let base = RocksBase::create(&path, &RocksOptions::default())?;
-        for number in 0..2000_u32 {
-            put(&base, &number.to_be_bytes(), &[7; 100])?;
-        }
-        base.flush()?;
+        let keys: Vec<[u8; 4]> = (0..2000_u32).map(u32::to_be_bytes).collect();
+        base.write(&mut keys.iter().map(|key| (&key[..], Some(&[7; 100][..]))))?;
         drop(base);
         for entry in std::fs::read_dir(&path).expect("list") {
             let file = entry.expect("entry").path();

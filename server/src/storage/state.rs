@@ -13,15 +13,17 @@
 
 mod cache;
 mod merge;
+mod overlay;
+mod runs;
 #[cfg(test)]
 mod tests;
 
 use self::cache::ReadCache;
 use self::merge::Merge;
+use self::overlay::Overlay;
 use super::{BaseStore, StorageError, StorageResult};
 use bytes::Bytes;
-use oarlock_state::{Mutation, View};
-use std::collections::BTreeMap;
+use oarlock_state::{Mutation, View, keys};
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -31,8 +33,6 @@ pub(super) const APPLIED_KEY: &[u8] = b"\0applied";
 pub(super) const FIRST_KEY: &[u8] = &[1];
 /// No key of the state is at or above this.
 pub(super) const END_KEY: &[u8] = &[0xff];
-/// Memory that a record takes beside its key and value.
-const RECORD_OVERHEAD_BYTES: usize = 96;
 /// An active overlay of so many thresholds makes writers wait for the flush.
 const OVERFULL_THRESHOLDS: usize = 4;
 
@@ -62,25 +62,6 @@ impl Default for StateOptions {
 
 fn panic_on_failure(error: &StorageError) -> ! {
     panic!("{error}")
-}
-
-/// Recent records in order; `None` hides the base's record.
-#[derive(Debug, Default)]
-struct Overlay {
-    records: BTreeMap<Bytes, Option<Bytes>>,
-    bytes: usize,
-}
-
-impl Overlay {
-    fn put(&mut self, mutation: Mutation) {
-        let value_bytes = |value: &Option<Bytes>| value.as_ref().map_or(0, Bytes::len);
-        let key_bytes = mutation.key.len() + RECORD_OVERHEAD_BYTES;
-        self.bytes += value_bytes(&mutation.value);
-        match self.records.insert(mutation.key, mutation.value) {
-            Some(old) => self.bytes -= value_bytes(&old),
-            None => self.bytes += key_bytes,
-        }
-    }
 }
 
 /// The state: a [`View`] that can be written and is written behind.
@@ -128,17 +109,14 @@ impl FlushJob {
     /// Those of the base. The node must stop.
     pub fn run(self) -> StorageResult<FlushDone> {
         let applied = self.applied.to_be_bytes();
-        let records = self.overlay.records.iter();
-        let mut batch = records
-            .map(|(key, value)| (&key[..], value.as_deref()))
-            .chain(std::iter::once((APPLIED_KEY, Some(&applied[..]))));
+        let index = std::iter::once((APPLIED_KEY, Some(&applied[..])));
         #[cfg(feature = "plant")]
         if oarlock_state::plant::is("index_before_data") {
-            self.base.write(&mut std::iter::once((APPLIED_KEY, Some(&applied[..]))))?;
-            self.base.flush()?;
+            self.base.write(&mut index.clone())?;
         }
-        self.base.write(&mut batch)?;
-        self.base.flush()?;
+        let records = Merge::new(self.overlay.layers(FIRST_KEY, END_KEY, false), false);
+        let records = records.map(|(key, value)| (key, value.map(|value| &value[..])));
+        self.base.write(&mut index.chain(records))?;
         drop(self.expired);
         Ok(FlushDone { applied: self.applied })
     }
@@ -173,7 +151,10 @@ impl StateStore {
         assert!(applied >= self.applied, "entry {applied} is applied after entry {}", self.applied);
         let cache = self.cache.get_mut().unwrap_or_else(PoisonError::into_inner);
         for mutation in mutations {
-            cache.follow(&mutation.key, mutation.value.as_ref());
+            // What is added to the past was never there before, and so never read.
+            if mutation.value.is_none() || !keys::is_of_the_past(&mutation.key) {
+                cache.follow(&mutation.key, mutation.value.as_ref());
+            }
             self.active.put(mutation);
         }
         self.applied = applied;
@@ -181,17 +162,18 @@ impl StateStore {
 
     /// A flush if the active overlay has reached its threshold and no flush is running.
     pub fn maybe_freeze(&mut self) -> Option<FlushJob> {
-        let due = self.active.bytes >= self.options.freeze_bytes
-            || self.active.records.len() >= self.options.freeze_records;
+        let due = self.active.bytes() >= self.options.freeze_bytes
+            || self.active.len() >= self.options.freeze_records;
         if due { self.freeze_now() } else { None }
     }
 
     /// A flush of everything written so far, unless one is running or all of it is durable.
     pub fn freeze_now(&mut self) -> Option<FlushJob> {
-        if self.flushing || (self.active.records.is_empty() && self.applied == self.durable_applied) {
+        if self.flushing || (self.active.len() == 0 && self.applied == self.durable_applied) {
             return None;
         }
-        let overlay = Arc::new(std::mem::take(&mut self.active));
+        let next = self.active.next();
+        let overlay = Arc::new(std::mem::replace(&mut self.active, next));
         let frozen_before = std::mem::replace(&mut self.frozen, Arc::clone(&overlay));
         let expired = Box::new((frozen_before, self.lock_cache().take_expired()));
         self.flushing = true;
@@ -218,12 +200,12 @@ impl StateStore {
 
     /// Bytes of records that are not yet on disk.
     pub fn overlay_bytes(&self) -> usize {
-        self.active.bytes + if self.flushing { self.frozen.bytes } else { 0 }
+        self.active.bytes() + if self.flushing { self.frozen.bytes() } else { 0 }
     }
 
     /// Whether so much was written during a flush that the caller must wait for its end.
     pub fn is_overfull(&self) -> bool {
-        self.flushing && self.active.bytes >= OVERFULL_THRESHOLDS * self.options.freeze_bytes
+        self.flushing && self.active.bytes() >= OVERFULL_THRESHOLDS * self.options.freeze_bytes
     }
 
     /// Whether a flush is running.
@@ -239,8 +221,8 @@ impl StateStore {
     /// The value of `key` in the newest layer that has one.
     fn look_up(&self, key: &[u8]) -> Option<Bytes> {
         for overlay in [&self.active, &*self.frozen] {
-            if let Some(value) = overlay.records.get(key) {
-                return value.clone();
+            if let Some(value) = overlay.get(key) {
+                return value;
             }
         }
         self.must(self.base.get(key))
@@ -293,7 +275,9 @@ impl View for StateStore {
         if from >= to {
             return;
         }
-        let mut recent = Merge::new(&self.active.records, &self.frozen.records, from, to, reverse);
+        let [a, b, c] = self.active.layers(from, to, reverse);
+        let [d, e, f] = self.frozen.layers(from, to, reverse);
+        let mut recent = Merge::new([a, b, c, d, e, f], reverse);
         let mut flow = ControlFlow::Continue(());
         let scanned = self.base.scan(from, to, reverse, &mut |key, value| {
             flow = recent.visit_through(key, value, visit);

@@ -30,6 +30,15 @@ pub struct Mutation {
     pub key: Bytes,
     /// New value; `None` removes the key.
     pub value: Option<Bytes>,
+    /// There was no such record before, for certain. A store then need not remember its removal.
+    pub creates: bool,
+}
+
+impl Mutation {
+    /// A change of a record that may have been there before.
+    pub fn new(key: Bytes, value: Option<Bytes>) -> Self {
+        Self { key, value, creates: false }
+    }
 }
 
 /// The reference view: a map in memory.

@@ -1,8 +1,8 @@
-//! The state's base store with a memory for what is not flushed yet.
+//! The state's base store on a machine whose power may go.
 //!
 //! The production store above it is unchanged; below, `storage::memory::MemoryBase` holds the
-//! records. This layer adds what a power cut does: batches survive whole and in order, but only
-//! those before the last flush survive for sure.
+//! records. This layer adds what a power cut does: a batch whose write was begun is there whole or
+//! not at all.
 
 use super::chance::Chance;
 use bytes::Bytes;
@@ -21,75 +21,52 @@ pub struct SimBase {
 }
 
 struct Parts {
-    /// What survives for sure.
-    durable: MemoryBase,
-    /// What a reader sees: `durable` with `pending` applied.
-    current: MemoryBase,
-    /// Written since the last flush.
-    pending: Vec<Batch>,
-    /// Operations until the power goes.
+    /// What a reader sees.
+    held: MemoryBase,
+    /// The batch that was written when the power went.
+    doubtful: Option<Batch>,
+    /// Writes until the power goes.
     power: Option<u64>,
 }
 
 impl Default for SimBase {
     fn default() -> Self {
-        Self::holding(Vec::new())
+        Self::holding(&[])
     }
 }
 
 impl SimBase {
-    /// A store that durably holds these records.
-    pub fn holding(records: Vec<(Bytes, Bytes)>) -> Self {
-        let parts =
-            Parts { durable: filled(&records), current: filled(&records), pending: Vec::new(), power: None };
-        Self { parts: Arc::new(Mutex::new(parts)) }
+    /// A store that holds these records.
+    pub fn holding(records: &[(Bytes, Bytes)]) -> Self {
+        let held = MemoryBase::default();
+        let batch = records.iter().map(|(key, value)| (key.as_ref(), Some(value.as_ref())));
+        held.write(&mut batch.into_iter()).expect("records come in order");
+        Self { parts: Arc::new(Mutex::new(Parts { held, doubtful: None, power: None })) }
     }
 
     /// All records, as readers see them.
     pub fn records(&self) -> Vec<(Bytes, Bytes)> {
-        records(&self.lock().current)
+        records(&self.lock().held)
     }
 
-    /// The power goes after so many more writes or flushes.
-    pub fn arm(&self, operations: u64) {
-        self.lock().power = Some(operations);
+    /// The power goes after so many more writes.
+    pub fn arm(&self, writes: u64) {
+        self.lock().power = Some(writes);
     }
 
-    /// What is there after the machine lost power; with `kill`, after the process alone died.
-    pub fn after_crash(&self, chance: &mut Chance, kill: bool) -> Self {
+    /// What is there after the machine lost power, or the process died.
+    pub fn after_crash(&self, chance: &mut Chance) -> Self {
         let parts = self.lock();
-        let batches = parts.pending.len() as u64;
-        let kept = if kill { batches } else { chance.below(batches + 1) };
-        let durable = filled(&records(&parts.durable));
-        for batch in &parts.pending[..kept as usize] {
-            write(&durable, batch).expect("a map takes every write");
+        let after = Self::holding(&records(&parts.held));
+        if let Some(batch) = parts.doubtful.as_ref().filter(|_| chance.one_in(2)) {
+            write(&after.lock().held, batch).expect("it was in order");
         }
-        Self::holding(records(&durable))
+        after
     }
 
     fn lock(&self) -> MutexGuard<'_, Parts> {
         self.parts.lock().expect("the simulator has one thread and ends at a panic")
     }
-}
-
-impl Parts {
-    fn begin(&mut self) -> StorageResult<()> {
-        match &mut self.power {
-            Some(0) => Err(StorageError::State("the power is gone".into())),
-            Some(left) => {
-                *left -= 1;
-                Ok(())
-            }
-            None => Ok(()),
-        }
-    }
-}
-
-fn filled(records: &[(Bytes, Bytes)]) -> MemoryBase {
-    let base = MemoryBase::default();
-    let batch: Batch = records.iter().map(|(key, value)| (key.clone(), Some(value.clone()))).collect();
-    write(&base, &batch).expect("a map takes every write");
-    base
 }
 
 fn write(base: &MemoryBase, batch: &Batch) -> StorageResult<()> {
@@ -108,31 +85,27 @@ fn records(base: &MemoryBase) -> Vec<(Bytes, Bytes)> {
 
 impl BaseStore for SimBase {
     fn get(&self, key: &[u8]) -> StorageResult<Option<Bytes>> {
-        self.lock().current.get(key)
+        self.lock().held.get(key)
     }
 
     fn scan(&self, from: &[u8], to: &[u8], reverse: bool, visit: &mut VisitRecord<'_>) -> StorageResult<()> {
-        self.lock().current.scan(from, to, reverse, visit)
+        self.lock().held.scan(from, to, reverse, visit)
     }
 
     fn write(&self, batch: &mut dyn Iterator<Item = (&[u8], Option<&[u8]>)>) -> StorageResult<()> {
         let mut parts = self.lock();
-        parts.begin()?;
-        let own: Batch = batch
-            .map(|(key, value)| (Bytes::copy_from_slice(key), value.map(Bytes::copy_from_slice)))
-            .collect();
-        write(&parts.current, &own)?;
-        parts.pending.push(own);
-        Ok(())
-    }
-
-    fn flush(&self) -> StorageResult<()> {
-        let mut parts = self.lock();
-        parts.begin()?;
-        for batch in std::mem::take(&mut parts.pending) {
-            write(&parts.durable, &batch)?;
+        let copied =
+            batch.map(|(key, value)| (Bytes::copy_from_slice(key), value.map(Bytes::copy_from_slice)));
+        let batch: Batch = copied.collect();
+        match &mut parts.power {
+            Some(0) => {
+                parts.doubtful.get_or_insert(batch);
+                return Err(StorageError::State("the power is gone".into()));
+            }
+            Some(left) => *left -= 1,
+            None => {}
         }
-        Ok(())
+        write(&parts.held, &batch)
     }
 
     /// The simulator copies [`records`](Self::records) instead.
@@ -141,7 +114,7 @@ impl BaseStore for SimBase {
     }
 
     fn size_bytes(&self) -> u64 {
-        self.lock().current.size_bytes()
+        self.lock().held.size_bytes()
     }
 }
 
@@ -154,23 +127,19 @@ mod tests {
     }
 
     #[test]
-    fn a_power_cut_keeps_a_prefix_of_what_was_not_flushed() {
+    fn a_batch_on_its_way_at_a_power_cut_is_there_whole_or_not_at_all() {
         let mut lengths = std::collections::BTreeSet::new();
         for seed in 0..64 {
             let base = SimBase::default();
             put(&base, b"a");
-            base.flush().expect("no trouble");
+            base.arm(1);
             put(&base, b"b");
-            put(&base, b"c");
-            let mut chance = Chance::new(seed);
-            let after = base.after_crash(&mut chance, false);
-            let keys: Vec<Bytes> = after.records().into_iter().map(|(key, _)| key).collect();
-            assert!(
-                ["a".as_bytes(), b"b", b"c"].starts_with(&keys.iter().map(|k| &k[..]).collect::<Vec<_>>())
-            );
-            lengths.insert(keys.len());
-            assert_eq!(base.after_crash(&mut chance, true).records().len(), 3);
+            let mut batch = [(&b"c"[..], Some(&b"v"[..])), (b"d", Some(b"v"))].into_iter();
+            assert!(base.write(&mut batch).is_err());
+            assert!(base.write(&mut [(&b"e"[..], None)].into_iter()).is_err(), "the power stays away");
+            assert_eq!(base.records().len(), 2);
+            lengths.insert(base.after_crash(&mut Chance::new(seed)).records().len());
         }
-        assert_eq!(lengths.into_iter().collect::<Vec<_>>(), [1, 2, 3]);
+        assert_eq!(lengths.into_iter().collect::<Vec<_>>(), [2, 4]);
     }
 }

@@ -309,7 +309,7 @@ impl Node {
     pub fn crash(&mut self, chance: &mut Chance, kill: bool) {
         self.process = None;
         self.disk.power_cut(chance, kill);
-        self.base = self.base.after_crash(chance, kill);
+        self.base = self.base.after_crash(chance);
     }
 
     /// What the clocks show.
@@ -383,7 +383,7 @@ impl Node {
         let records = self.base.records();
         #[cfg(feature = "plant")]
         let records = super::plants::snapshot(records);
-        let copy: Arc<dyn BaseStore> = Arc::new(SimBase::holding(records.clone()));
+        let copy: Arc<dyn BaseStore> = Arc::new(SimBase::holding(&records));
         let store = StateStore::open(copy, StateOptions::default()).ok()?;
         let machine = Machine::load(&store).ok()?;
         let meta = SnapshotMeta {
@@ -398,7 +398,7 @@ impl Node {
     /// Puts the staged snapshot in place of the state, atomically. Returns the new base.
     pub fn install(&mut self, index: u64) -> Option<Arc<dyn BaseStore>> {
         let staged = self.staged.remove(&index)?;
-        self.base = SimBase::holding(staged.records.to_vec());
+        self.base = SimBase::holding(&staged.records);
         self.came_from = Some(staged.meta);
         Some(Arc::new(self.base.clone()))
     }

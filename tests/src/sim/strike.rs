@@ -157,7 +157,7 @@ impl World {
         match fault {
             Fault::SyncFails => node.disk.arm(Trouble::SyncFails),
             Fault::DiskFull => node.disk.arm(Trouble::Full { bytes }),
-            _ if self.chance.one_in(4) => node.base.arm(operations % 3),
+            _ if self.chance.one_in(4) => node.base.arm(operations % 2),
             _ => node.disk.arm(Trouble::PowerCut { operations }),
         }
     }

@@ -20,7 +20,7 @@ use slog::{Logger, info, warn};
 use std::sync::Arc;
 
 /// Bytes of recent log entries kept in memory for members that are a little behind.
-const LOG_WINDOW_BYTES: usize = 32 << 20;
+const LOG_WINDOW_BYTES: usize = 8 << 20;
 /// Records of the overlay from which on it is written behind; small records cost memory each.
 const OVERLAY_RECORDS: usize = 200_000;
 
@@ -63,9 +63,7 @@ impl Stores {
         }
         let state_options = state_options(config);
         let store = if dir.is_new() {
-            let store = RocksBase::create(&state_path, &rocks)?;
-            store.flush()?;
-            store
+            RocksBase::create(&state_path, &rocks)?
         } else {
             RocksBase::open(&state_path, &rocks)?
         };
@@ -184,12 +182,7 @@ pub(super) fn snapshot_meta(meta: &StateMeta) -> SnapshotMeta {
 }
 
 fn rocks_options(config: &Config) -> RocksOptions {
-    RocksOptions {
-        cache_bytes: config.bounds.cache_bytes / 2,
-        // A flushed overlay fits into one table.
-        memtable_bytes: 2 * config.bounds.overlay_bytes,
-        ..RocksOptions::default()
-    }
+    RocksOptions { cache_bytes: config.bounds.cache_bytes / 2, ..RocksOptions::default() }
 }
 
 fn state_options(config: &Config) -> StateOptions {

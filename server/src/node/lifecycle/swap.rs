@@ -55,9 +55,6 @@ impl BaseStore for SwapBase {
     fn write(&self, batch: &mut dyn Iterator<Item = (&[u8], Option<&[u8]>)>) -> StorageResult<()> {
         self.with(|store| store.write(batch))
     }
-    fn flush(&self) -> StorageResult<()> {
-        self.with(BaseStore::flush)
-    }
     fn checkpoint(&self, into: &Path) -> StorageResult<()> {
         self.with(|store| store.checkpoint(into))
     }
@@ -75,8 +72,7 @@ mod tests {
         let root = tempfile::tempdir().expect("a temporary directory");
         let (path, options) = (root.path().join("state"), RocksOptions::default());
         let put = |store: &dyn BaseStore, value: &'static [u8]| {
-            store.write(&mut std::iter::once((&b"key"[..], Some(value))))?;
-            store.flush()
+            store.write(&mut std::iter::once((&b"key"[..], Some(value))))
         };
         let other = root.path().join("other");
         let base = SwapBase::new(RocksBase::create(&other, &options)?, &other, options);

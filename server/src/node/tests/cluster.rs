@@ -170,7 +170,6 @@ impl Cluster {
     pub(crate) fn restart(&mut self, id: u64) {
         let old = self.nodes.remove(&id).expect("it runs");
         old.log.cut_power();
-        old.base.crash();
         self.start(id, old.log, old.base);
         self.settle();
     }
@@ -390,7 +389,6 @@ fn copy_of(base: &MemoryBase) -> (Arc<MemoryBase>, Machine) {
     })
     .expect("in memory");
     copy.write(&mut records.iter().map(|(key, value)| (&key[..], Some(&value[..])))).expect("in memory");
-    copy.flush().expect("in memory");
     let shared: Arc<dyn BaseStore> = copy.clone();
     let store = StateStore::open(shared, StateOptions::default()).expect("readable");
     (copy, Machine::load(&store).expect("readable"))

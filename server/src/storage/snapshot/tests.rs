@@ -59,11 +59,13 @@ fn meta(index: u64) -> StateMeta {
 fn advance(base: &Arc<RocksBase>, index: u64, records: u64) {
     let mut store = StateStore::open(base.clone(), StateOptions::default()).expect("open");
     let mut noise = crate::storage::fault_disk::Chance(index);
-    let mutations = (0..records).map(|number| Mutation {
-        key: format!("key {number}").into(),
-        value: Some((0..700).map(|_| noise.below(256) as u8).collect::<Vec<u8>>().into()),
+    let mutations = (0..records).map(|number| {
+        Mutation::new(
+            format!("key {number}").into(),
+            Some((0..700).map(|_| noise.below(256) as u8).collect::<Vec<u8>>().into()),
+        )
     });
-    let mutations = mutations.chain([Mutation { key: "at".into(), value: Some(index.to_string().into()) }]);
+    let mutations = mutations.chain([Mutation::new("at".into(), Some(index.to_string().into()))]);
     store.write(mutations.collect(), index);
     let job = store.freeze_now().expect("a flush");
     store.flushed(job.run().expect("flush"));

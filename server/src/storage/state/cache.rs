@@ -5,12 +5,13 @@
 //! when that has half of the budget it becomes the old one, and the old one goes.
 
 use bytes::Bytes;
+use foldhash::fast::RandomState;
 use std::collections::HashMap;
 
 /// Memory that an entry takes beside its key and value.
 const ENTRY_OVERHEAD_BYTES: usize = 96;
 
-type Generation = HashMap<Bytes, Bytes>;
+type Generation = HashMap<Bytes, Bytes, RandomState>;
 
 /// Current values of some keys. Never the absence of one: keys that are asked for once and never
 /// exist would crowd out the rest.

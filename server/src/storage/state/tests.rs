@@ -11,7 +11,7 @@ fn options() -> StateOptions {
 
 fn mutation(key: &str, value: Option<&str>) -> Mutation {
     let bytes = |text: &str| Bytes::copy_from_slice(text.as_bytes());
-    Mutation { key: bytes(key), value: value.map(bytes) }
+    Mutation::new(bytes(key), value.map(bytes))
 }
 
 fn records(view: &dyn View, from: &[u8], to: &[u8], reverse: bool, limit: usize) -> Vec<(Bytes, Bytes)> {
@@ -90,7 +90,6 @@ fn entries_without_mutations_advance_the_durable_index() {
     store.write(Vec::new(), 9);
     let job = store.freeze_now().expect("the applied index moved");
     store.flushed(job.run().expect("flush"));
-    base.crash();
     let store = StateStore::open(base, options()).expect("open");
     assert_eq!((store.applied(), everything(&store).len()), (9, 0), "the index is no record of the state");
 }
@@ -160,7 +159,6 @@ impl Life {
         {
             durable = job.run().expect("flush").applied;
         }
-        self.base.crash();
         self.store = StateStore::open(self.base.clone(), options()).expect("open");
         assert_eq!((self.store.durable_applied(), self.store.applied()), (durable, durable));
         self.history.truncate(durable as usize + 1);
@@ -181,4 +179,65 @@ impl Life {
         }
         assert_eq!(everything(&self.store), everything(map));
     }
+}
+
+/// The past has forms of its own in an overlay, and reclaiming takes from it whatever the form.
+#[test]
+fn the_past_is_found_in_order_and_can_be_removed() {
+    let base = Arc::new(MemoryBase::new());
+    let mut store = StateStore::open(base, options()).expect("open");
+    let mut map = MemoryView::default();
+    let mut chance = Chance(11);
+    for index in 1..3_000_u64 {
+        let key = format!("{:04}", chance.below(200));
+        let mut mutations = vec![
+            mutation(&format!("h{index:06}"), Some(&key)),
+            mutation(&format!("v{key}/{index:06}"), Some("put")),
+            mutation(&format!("k{key}"), Some(&index.to_string())),
+        ];
+        if let Some(old) = index.checked_sub(1 + chance.below(90)).filter(|old| *old > 0) {
+            let version = map.records.get(format!("h{old:06}").as_bytes()).map(|key| key.to_vec());
+            if let Some(key) = version.and_then(|key| String::from_utf8(key).ok()) {
+                mutations.push(mutation(&format!("h{old:06}"), None));
+                mutations.push(mutation(&format!("v{key}/{old:06}"), None));
+            }
+        }
+        map.write(&mutations);
+        store.write(mutations, index);
+        if let Some(job) = store.maybe_freeze() {
+            store.flushed(job.run().expect("flush"));
+        }
+        let at = index - chance.below(60).min(index);
+        let (event, version) = (format!("h{at:06}"), format!("v{key}/{at:06}"));
+        for key in [event.as_bytes(), version.as_bytes()] {
+            assert_eq!(store.get(key), map.get(key), "{index}");
+        }
+        for (from, to) in [(event.as_bytes(), &b"i"[..]), (&b"v0050"[..], &b"v0090"[..]), (b"", b"z")] {
+            let (reverse, limit) = (chance.below(2) == 0, chance.below(30) as usize);
+            let found = records(&store, from, to, reverse, limit);
+            assert_eq!(found, records(&map, from, to, reverse, limit), "{index}");
+        }
+    }
+}
+
+#[test]
+fn what_is_created_and_removed_between_two_flushes_leaves_no_trace() {
+    let base = Arc::new(MemoryBase::new());
+    let mut store = StateStore::open(base.clone(), options()).expect("open");
+    let creates = |key: &str| Mutation { creates: true, ..mutation(key, Some("v")) };
+    store.write(vec![creates("a"), creates("b"), mutation("c", Some("v"))], 1);
+    let empty = store.overlay_bytes();
+    store.write(vec![creates("d"), mutation("d", Some("longer")), mutation("d", None)], 2);
+    assert_eq!(store.overlay_bytes(), empty);
+    let job = store.freeze_now().expect("a flush");
+    // Its removal must hide what is on its way to the disk.
+    store.write(vec![mutation("a", None)], 3);
+    store.flushed(job.run().expect("flush"));
+    assert_eq!((store.get(b"a"), store.get(b"b").is_some()), (None, true));
+    // It comes again: still hidden on the disk, and so not as if it had never been there.
+    store.write(vec![creates("a"), mutation("a", None)], 4);
+    assert_eq!(store.get(b"a"), None);
+    let job = store.freeze_now().expect("a flush");
+    store.flushed(job.run().expect("flush"));
+    assert_eq!((base.len(), store.get(b"a")), (3, None), "two records and the index");
 }

@@ -101,7 +101,7 @@ impl Progress {
             self.next = (mark, 0);
         }
         let key = Bytes::from_static(keys::RECLAIMED);
-        mutations.push(Mutation { key, value: Some(self.encode()) });
+        mutations.push(Mutation::new(key, Some(self.encode())));
         mutations
     }
 }
@@ -136,9 +136,9 @@ fn forget_superseded(view: &dyn View, event: &Event, mutations: &mut Vec<Mutatio
 }
 
 fn forget(keyspace: Keyspace, key: &Bytes, at: (Revision, u32), mutations: &mut Vec<Mutation>) {
-    mutations.push(Mutation { key: keys::history(at.0, at.1), value: None });
+    mutations.push(Mutation::new(keys::history(at.0, at.1), None));
     match keyspace {
-        Keyspace::Kv => mutations.push(Mutation { key: keys::version(key, at.0), value: None }),
+        Keyspace::Kv => mutations.push(Mutation::new(keys::version(key, at.0), None)),
         Keyspace::Tree | Keyspace::Object | Keyspace::Pool => {}
     }
 }

@@ -54,6 +54,6 @@ impl Digests {
             writer.wide(*digest);
         }
         let value = Some(writer.finish());
-        Some(Mutation { key: Bytes::from_static(keys::DIGESTS), value })
+        Some(Mutation::new(Bytes::from_static(keys::DIGESTS), value))
     }
 }

@@ -208,7 +208,7 @@ impl Machine {
         membership::found(&mut work, members, conf_state, cluster_id);
         let mut finished = work.finish();
         let record = finished.counters.encode();
-        finished.mutations.push(Mutation { key: Bytes::from_static(keys::COUNTERS), value: Some(record) });
+        finished.mutations.push(Mutation::new(Bytes::from_static(keys::COUNTERS), Some(record)));
         finished.mutations
     }
 
@@ -253,7 +253,7 @@ impl Machine {
         self.counters = finished.counters;
         finished
             .mutations
-            .push(Mutation { key: Bytes::from_static(keys::COUNTERS), value: Some(self.counters.encode()) });
+            .push(Mutation::new(Bytes::from_static(keys::COUNTERS), Some(self.counters.encode())));
         let digest_check =
             digest_check.map(|(at, theirs)| DigestCheck { index: at, theirs, ours: self.digests.at(at) });
         finished.mutations.extend(self.digests.note(&self.counters));

@@ -43,7 +43,7 @@ pub(super) fn refound(
     work.counters.compacted = work.counters.revision;
     let mut finished = work.finish();
     let value = Some(finished.counters.encode());
-    finished.mutations.push(Mutation { key: Bytes::from_static(keys::COUNTERS), value });
+    finished.mutations.push(Mutation::new(Bytes::from_static(keys::COUNTERS), value));
     finished.mutations
 }
 

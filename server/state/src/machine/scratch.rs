@@ -17,8 +17,8 @@ use crate::machine::counters::Counters;
 use crate::machine::{SessionChange, history};
 use crate::view::{Mutation, View};
 use bytes::Bytes;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::ops::{Bound, ControlFlow};
 
 /// A record that this entry changed, or changed and then undid.
@@ -38,7 +38,10 @@ enum Old {
 pub(crate) struct Scratch<'v> {
     view: &'v dyn View,
     /// Full key to position in `slots`.
-    places: BTreeMap<Bytes, u32>,
+    places: RefCell<BTreeMap<Bytes, u32>>,
+    /// The same for records of the past that were added since somebody last looked at the past, which
+    /// few do: most are never sorted in.
+    unsorted: RefCell<Vec<(Bytes, u32)>>,
     slots: Vec<Slot>,
     /// Slots changed by the present proposal, oldest first, with what each held.
     undo: Vec<(u32, Option<Bytes>)>,
@@ -74,7 +77,8 @@ impl<'v> Scratch<'v> {
     pub(crate) fn new(view: &'v dyn View, counters: Counters) -> Self {
         Self {
             view,
-            places: BTreeMap::new(),
+            places: RefCell::default(),
+            unsorted: RefCell::default(),
             slots: Vec::new(),
             undo: Vec::new(),
             counters,
@@ -202,25 +206,36 @@ impl<'v> Scratch<'v> {
     }
 
     fn set(&mut self, key: Bytes, new: Option<Bytes>, old: Option<Option<Bytes>>) {
-        match self.places.entry(key) {
-            Entry::Occupied(place) => {
-                let place = *place.get();
-                let held = std::mem::replace(&mut self.slots[place as usize].new, new);
-                self.undo.push((place, held));
-            }
-            Entry::Vacant(vacant) => {
-                let key = vacant.key();
-                let (old, held) = if keys::is_of_the_past(key) {
-                    (Old::Nothing, None)
-                } else {
-                    let old = old.unwrap_or_else(|| self.view.get(key));
-                    (Old::Read(old.clone()), old)
-                };
-                let place = self.slots.len() as u32;
-                vacant.insert(place);
-                self.slots.push(Slot { old, new });
-                self.undo.push((place, held));
-            }
+        if keys::is_of_the_past(&key) {
+            // It is there already only if an undone proposal had the same revision: the later one
+            // holds.
+            let place = self.add(Old::Nothing, None, new);
+            self.unsorted.get_mut().push((key, place));
+            return;
+        }
+        if let Some(&place) = self.places.get_mut().get(&key) {
+            let held = std::mem::replace(&mut self.slots[place as usize].new, new);
+            self.undo.push((place, held));
+            return;
+        }
+        let old = old.unwrap_or_else(|| self.view.get(&key));
+        let place = self.add(Old::Read(old.clone()), old, new);
+        self.places.get_mut().insert(key, place);
+    }
+
+    fn add(&mut self, old: Old, held: Option<Bytes>, new: Option<Bytes>) -> u32 {
+        let place = self.slots.len() as u32;
+        self.slots.push(Slot { old, new });
+        self.undo.push((place, held));
+        place
+    }
+
+    /// Sorts in what somebody is about to look for.
+    fn sort_in(&self) {
+        // A visitor of a scan may read: the places are borrowed then, and everything is sorted in.
+        let unsorted = std::mem::take(&mut *self.unsorted.borrow_mut());
+        if !unsorted.is_empty() {
+            self.places.borrow_mut().extend(unsorted);
         }
     }
 
@@ -243,11 +258,11 @@ impl<'v> Scratch<'v> {
         }
     }
 
-    /// Hands over what the entry did, in key order, and settles the digest.
+    /// Hands over what the entry did, each key once, and settles the digest.
     pub(super) fn finish(mut self) -> Finished {
         let mut counters = self.counters;
         let mut mutations = Vec::with_capacity(self.slots.len() + 2);
-        for (key, place) in self.places {
+        for (key, place) in self.places.into_inner().into_iter().chain(self.unsorted.into_inner()) {
             let slot = &mut self.slots[place as usize];
             let new = slot.new.take();
             let old = match &slot.old {
@@ -260,7 +275,8 @@ impl<'v> Scratch<'v> {
             if keys::in_digest(&key) {
                 settle(&mut counters.sum, &key, old, new.as_ref());
             }
-            mutations.push(Mutation { key, value: new });
+            let creates = old.is_none();
+            mutations.push(Mutation { key, value: new, creates });
         }
         Finished { counters, events: self.events, sessions: self.sessions, mutations }
     }
@@ -277,7 +293,10 @@ fn settle(sum: &mut Sum, key: &[u8], old: Option<&Bytes>, new: Option<&Bytes>) {
 
 impl View for Scratch<'_> {
     fn get(&self, key: &[u8]) -> Option<Bytes> {
-        match self.places.get(key) {
+        if keys::is_of_the_past(key) {
+            self.sort_in();
+        }
+        match self.places.borrow().get(key) {
             Some(place) => self.slots[*place as usize].new.clone(),
             None => self.view.get(key),
         }
@@ -293,8 +312,9 @@ impl View for Scratch<'_> {
         if from >= to {
             return;
         }
-        let own = self
-            .places
+        self.sort_in();
+        let places = self.places.borrow();
+        let own = places
             .range::<[u8], _>((Bound::Included(from), Bound::Excluded(to)))
             .map(|(key, place)| (key, &self.slots[*place as usize].new));
         if reverse {
