@@ -41,7 +41,7 @@ def text(figures, about, drawn):
     left_out = [NAMES[server] for server in NAMES if server not in about["versions"]]
     parts = ["# Oarlock, etcd and ZooKeeper in one run", header(about, how)]
     if left_out:
-        parts.append(f"**Left out, as it could not be found or installed: {' and '.join(left_out)}.**")
+        parts.append(f"**Left out, as it could not be found, installed or started: {' and '.join(left_out)}.**")
     parts += [goals_part(figures), *matrix_parts(figures), kills_part(figures), memory_part(figures, settings)]
     parts += [wins_part(figures), pictures_part(drawn)]
     return "\n\n".join(part for part in parts if part) + "\n"

@@ -104,6 +104,13 @@ class Record:
         if failure := line.get("report", {}).get("failed"):
             print(f"{line.get('cell')} on {line.get('server')} failed: {failure}", file=sys.stderr)
 
+    def leave_out(self, server):
+        """A peer that cannot be measured; the page says so."""
+        about = self.about()
+        about["versions"].pop(server, None)
+        about["server_settings"].pop(server, None)
+        (self.directory / "about.json").write_text(json.dumps(about, indent=1) + "\n")
+
     def about(self):
         return json.loads(self._read("about.json"))
 

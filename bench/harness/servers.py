@@ -33,6 +33,9 @@ class Trouble(Exception):
 
 def find(servers, binaries):
     """Finds or installs servers. Returns those that can run; says why others cannot."""
+    for program in ("oarlockd", "oarlock"):
+        if not (binaries / program).is_file():
+            raise Trouble(f"there is no {program} in {binaries}: build it with `make build`")
     environment = {"OARLOCKD": str(binaries / "oarlockd")}
     found = []
     for server in servers:
