@@ -21,6 +21,14 @@ pub enum BenchError {
         /// Why not.
         source: tonic::transport::Error,
     },
+    /// A server took no call.
+    #[error("cannot reach {endpoint}: {why}. Is the cluster running there?")]
+    Unanswered {
+        /// Where.
+        endpoint: String,
+        /// Why not.
+        why: String,
+    },
     /// A server of ZooKeeper's protocol did not answer as it should.
     #[error("ZooKeeper at {endpoint}: {source}")]
     Zookeeper {

@@ -1,13 +1,14 @@
 //! etcd's API: one gRPC call for each request, so that one program measures both servers.
 
-use super::{ANSWER_BYTES_MAX, Door, Place, connect, connect_each, refused, words};
+use super::wire::Wire;
+use super::{Door, Place, connect_each, refused, words};
 use crate::bench::error::BenchError;
 use crate::bench::options::Freshness;
 use crate::bench::request::{Answer, Request, Seen, SwapBy};
 use crate::bench::words::Words;
 use oarlock_proto::etcd::etcdserverpb::{
     self as pb, LeaseGrantRequest, LeaseKeepAliveRequest, LeaseKeepAliveResponse, LeaseRevokeRequest,
-    compare, kv_client::KvClient, lease_client::LeaseClient, request_op, response_op,
+    compare, lease_client::LeaseClient, request_op, response_op,
 };
 use oarlock_proto::etcd::mvccpb::KeyValue;
 use std::time::Duration;
@@ -15,9 +16,13 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 
+const PUT: &str = "/etcdserverpb.KV/Put";
+const RANGE: &str = "/etcdserverpb.KV/Range";
+const TXN: &str = "/etcdserverpb.KV/Txn";
+
 /// A client of etcd's API.
 pub struct Etcd {
-    kv: KvClient<Channel>,
+    wire: Wire,
     leases: Option<Leases>,
     words: Words,
 }
@@ -25,7 +30,7 @@ pub struct Etcd {
 /// A connection, and one for streams, which have no time by which they must be answered.
 #[derive(Clone)]
 pub struct Connection {
-    calls: Channel,
+    wire: Wire,
     endpoint: String,
 }
 
@@ -33,7 +38,7 @@ impl Door for Etcd {
     type Connection = Connection;
 
     async fn connect(endpoint: &str, _words: &Words) -> Result<Connection, BenchError> {
-        Ok(Connection { calls: connect(endpoint).await?, endpoint: endpoint.to_owned() })
+        Ok(Connection { wire: Wire::connect(endpoint).await?, endpoint: endpoint.to_owned() })
     }
 
     async fn open(connection: Connection, place: Place) -> Result<Self, BenchError> {
@@ -41,25 +46,26 @@ impl Door for Etcd {
             0 => None,
             count => Some(Leases::open(&connection, count, place.session_timeout).await?),
         };
-        let kv = KvClient::new(connection.calls).max_decoding_message_size(ANSWER_BYTES_MAX);
-        Ok(Self { kv, leases, words: place.words })
+        Ok(Self { wire: connection.wire, leases, words: place.words })
     }
 
     async fn ask(&mut self, request: &Request) -> Result<Answer, String> {
         let answer = match request {
             Request::Put { key } | Request::Create { key } => {
-                self.kv.put(put(&mut self.words, *key)).await.map(|_| Answer::Done)
+                let put = put(&mut self.words, *key);
+                self.wire.call(PUT, &put).await.map(|_: pb::PutResponse| Answer::Done)
             }
             Request::Get { .. } | Request::Look { .. } | Request::Exists { .. } | Request::Range { .. } => {
                 let range = range(&mut self.words, request);
-                self.kv.range(range).await.map(|answer| of_range(request, answer.into_inner()))
+                self.wire.call(RANGE, &range).await.map(|answer| of_range(request, answer))
             }
             Request::Swap { key, seen, .. } => {
                 let swap = swap(&mut self.words, *key, seen);
-                self.kv.txn(swap).await.map(|answer| of_txn(request, answer.into_inner()))
+                self.wire.call(TXN, &swap).await.map(|answer| of_txn(request, answer))
             }
             Request::Txn { keys, reads } => {
-                self.kv.txn(txn(&mut self.words, keys, *reads)).await.map(|_| Answer::Done)
+                let txn = txn(&mut self.words, keys, *reads);
+                self.wire.call(TXN, &txn).await.map(|_: pb::TxnResponse| Answer::Done)
             }
             Request::KeepAlive { session } => match &mut self.leases {
                 Some(leases) => leases.keep_alive(*session).await.map(|()| Answer::Done),

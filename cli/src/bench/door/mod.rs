@@ -4,6 +4,7 @@ pub mod etcd;
 pub mod native;
 pub mod registry;
 pub mod stream;
+pub mod wire;
 pub mod zookeeper;
 
 use super::crew::Course;
@@ -111,15 +112,6 @@ impl<D: Door> Client for OneByOne<D> {
             }
         }
     }
-}
-
-/// Connects to a server of gRPC.
-pub async fn connect(endpoint: &str) -> Result<Channel, BenchError> {
-    dial(endpoint)?
-        .timeout(PATIENCE)
-        .connect()
-        .await
-        .map_err(|source| BenchError::Unreachable { endpoint: endpoint.to_owned(), source })
 }
 
 /// Connects `count` times, to the endpoints in turn, for streams and calls that may wait for ever.

@@ -1,61 +1,67 @@
 //! Oarlock's own API: one gRPC call for each request, and the messages that session streams share.
 
-use super::{ANSWER_BYTES_MAX, Door, Place, connect, refused, words};
+use super::wire::Wire;
+use super::{Door, Place, refused, words};
 use crate::bench::error::BenchError;
 use crate::bench::options::Freshness;
 use crate::bench::request::{Answer, Request, Seen, SwapBy};
 use crate::bench::words::Words;
 use oarlock_proto::v1::client_op::Op;
-use oarlock_proto::v1::{self, compare, kv_client::KvClient, op_result, sessions_client::SessionsClient};
-use tonic::transport::Channel;
+use oarlock_proto::v1::{self, compare, op_result};
+
+const PUT: &str = "/oarlock.v1.Kv/Put";
+const RANGE: &str = "/oarlock.v1.Kv/Range";
+const TXN: &str = "/oarlock.v1.Kv/Txn";
+const OPEN: &str = "/oarlock.v1.Sessions/Open";
+const KEEP_ALIVE: &str = "/oarlock.v1.Sessions/KeepAlive";
+const CLOSE: &str = "/oarlock.v1.Sessions/Close";
 
 /// A client of unary calls.
 pub struct Native {
-    kv: KvClient<Channel>,
-    sessions: SessionsClient<Channel>,
+    wire: Wire,
     held: Vec<u64>,
     words: Words,
 }
 
 impl Door for Native {
-    type Connection = Channel;
+    type Connection = Wire;
 
-    async fn connect(endpoint: &str, _words: &Words) -> Result<Channel, BenchError> {
-        connect(endpoint).await
+    async fn connect(endpoint: &str, _words: &Words) -> Result<Wire, BenchError> {
+        Wire::connect(endpoint).await
     }
 
-    async fn open(channel: Channel, place: Place) -> Result<Self, BenchError> {
-        let mut sessions = SessionsClient::new(channel.clone());
+    async fn open(wire: Wire, place: Place) -> Result<Self, BenchError> {
         let mut held = Vec::with_capacity(place.sessions);
         let timeout_ms = place.session_timeout.as_millis() as u64;
         for _ in 0..place.sessions {
             let request = v1::OpenSessionRequest { timeout_ms, ..Default::default() };
-            held.push(sessions.open(request).await?.into_inner().session);
+            let opened: v1::OpenSessionResponse = wire.call(OPEN, &request).await?;
+            held.push(opened.session);
         }
-        let kv = KvClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
-        Ok(Self { kv, sessions, held, words: place.words })
+        Ok(Self { wire, held, words: place.words })
     }
 
     async fn ask(&mut self, request: &Request) -> Result<Answer, String> {
         if let Request::KeepAlive { session } = request {
-            let session = self.held[*session];
-            let kept = self.sessions.keep_alive(v1::KeepAliveRequest { session }).await;
-            return kept.map(|_| Answer::Done).map_err(|status| words(&status));
+            let alive = v1::KeepAliveRequest { session: self.held[*session] };
+            let kept = self.wire.call(KEEP_ALIVE, &alive).await;
+            return kept.map(|_: v1::KeepAliveResponse| Answer::Done).map_err(|status| words(&status));
         }
         let answer = match op(&mut self.words, request) {
-            Some(Op::Put(put)) => self.kv.put(put).await.map(|_| Answer::Done),
+            Some(Op::Put(put)) => self.wire.call(PUT, &put).await.map(|_: v1::PutResponse| Answer::Done),
             Some(Op::Range(range)) => {
-                self.kv.range(range).await.map(|answer| of_range(request, answer.into_inner()))
+                self.wire.call(RANGE, &range).await.map(|answer| of_range(request, answer))
             }
-            Some(Op::Txn(txn)) => self.kv.txn(txn).await.map(|answer| of_txn(request, answer.into_inner())),
+            Some(Op::Txn(txn)) => self.wire.call(TXN, &txn).await.map(|answer| of_txn(request, answer)),
             _ => return Err(refused(request)),
         };
         answer.map_err(|status| words(&status))
     }
 
-    async fn close(mut self) {
+    async fn close(self) {
         for session in self.held {
-            let _ = self.sessions.close(v1::CloseSessionRequest { session, ..Default::default() }).await;
+            let close = v1::CloseSessionRequest { session, ..Default::default() };
+            let _: Result<v1::CloseSessionResponse, _> = self.wire.call(CLOSE, &close).await;
         }
     }
 }
