@@ -65,10 +65,16 @@ def control(action, directory, *arguments, nodes=3):
     command = [CLUSTER, action, *arguments]
     # Its servers go on after it, so they must not hold its standard output.
     environment = {**os.environ, "NODES": str(nodes)}
-    done = subprocess.run(list(map(str, command)), stdout=subprocess.PIPE, text=True, env=environment)
-    if done.returncode != 0:
+    process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True, env=environment)
+    try:
+        out, _ = process.communicate()
+    finally:
+        # It is never killed: what it has started must be written down first.
+        process.terminate()
+        process.wait()
+    if process.returncode != 0:
         raise Trouble(f"cluster.sh {action} failed for {directory}")
-    return done.stdout.strip()
+    return out.strip()
 
 
 class Cluster:

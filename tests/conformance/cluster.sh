@@ -153,7 +153,10 @@ case $action in
     echo "${NODES:-3}" >"$dir/nodes"
     [ $# -eq 0 ] && : >"$dir/flags" || printf '%s\n' "$@" >"$dir/flags"
     load "$dir"
+    # A signal comes through when the process id of every node is written down, so that `stop` finds all.
+    trap : TERM INT HUP
     for n in $nodes; do start_node "$n"; done
+    trap - TERM INT HUP
     wait_ready $nodes || { for n in $nodes; do stop_node "$n" KILL; done; exit 1; }
     ;;
   stop) load "$@"; for n in $nodes; do stop_node "$n" TERM; done ;;
