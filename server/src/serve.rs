@@ -5,6 +5,7 @@ use crate::config::{Config, Url};
 use crate::front::discovery::api::Api;
 use crate::front::discovery::cache::{Cache, Source};
 use crate::front::discovery::dns::{Desk, Sockets, Zone};
+use crate::front::h2::Services;
 use crate::front::listener::PortOptions;
 use crate::front::native::door::{Door, Limits};
 use crate::front::saved::{Snapshot, SnapshotSource};
@@ -123,11 +124,12 @@ impl Member {
         };
         let setup = etcd::Setup { emulation: config.emulation, snapshots };
         let etcd_door = etcd::door::Door::new(handle.clone(), etcd_limits, gate.clone());
-        let grpc = etcd::add_to(grpc, &etcd_door, &setup);
+        let kv = etcd::kv::KvService::new(etcd_door.clone());
+        let grpc = etcd::add_to(grpc, &etcd_door, &kv, &setup);
         let gateway = etcd::gateway::routes(&grpc, config.bounds.request_bytes).map_err(|error| {
             StartError::System { what: "the schemas do not read", source: io::Error::other(error) }
         })?;
-        let services = self.services(gate, dns, config, logger);
+        let discovery = self.discovery(gate, dns, config, logger);
         let exposition = Exposition::new(
             self.node.metrics(),
             handle.clone(),
@@ -137,16 +139,18 @@ impl Member {
         let router = grpc
             .into_axum_router()
             .merge(gateway)
-            .merge(services)
+            .merge(discovery)
             .merge(http::routes(handle.clone(), exposition, config.emulation))
             .fallback(http::unknown);
+        let services = Services { calls: etcd::fast_calls(&kv), router, node: handle.clone() };
+        let services = Arc::new(services);
         let options = PortOptions { connections: config.bounds.connections, streams: config.bounds.streams };
         let tasks = self.node.tasks();
         let bytes = self.node.metrics().client_bytes.clone();
         for socket in listeners {
             tasks.spawn(listener::run(
                 socket,
-                router.clone(),
+                services.clone(),
                 options,
                 bytes.clone(),
                 tasks.clone(),
@@ -159,7 +163,7 @@ impl Member {
     }
 
     /// Service discovery: begins to answer DNS, and returns what is answered over HTTP.
-    fn services(&self, gate: Arc<Gate>, dns: Vec<Sockets>, config: &Config, logger: &Logger) -> Router {
+    fn discovery(&self, gate: Arc<Gate>, dns: Vec<Sockets>, config: &Config, logger: &Logger) -> Router {
         let (handle, tasks) = (self.node.handle(), self.node.tasks());
         let counts = self.node.metrics().discovery.clone();
         let source = Source {

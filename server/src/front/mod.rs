@@ -4,7 +4,10 @@
 
 pub mod discovery;
 pub mod etcd;
+pub mod h2;
 pub mod http;
 pub mod listener;
 pub mod native;
 pub mod saved;
+pub mod socket;
+pub mod unary;

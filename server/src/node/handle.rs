@@ -242,8 +242,16 @@ impl Conn {
     /// # Errors
     /// [`Refusal::Busy`] or [`Refusal::ShuttingDown`]; the request was not taken and no reply comes.
     pub fn submit(&self, tag: u64, request: Request) -> Result<(), Refusal> {
+        self.submit_as(&self.caller, tag, request)
+    }
+
+    /// As [`submit`](Self::submit), on behalf of another caller: for connections that many use.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn submit_as(&self, caller: &Caller, tag: u64, request: Request) -> Result<(), Refusal> {
         let bytes = weight(&request);
-        self.shared.mailbox.put_requests(self.id, &self.caller, 1, bytes, std::iter::once((tag, request)))
+        self.shared.mailbox.put_requests(self.id, caller, 1, bytes, std::iter::once((tag, request)))
     }
 
     /// Hands over several requests at once, in order and without others in between: all or none.

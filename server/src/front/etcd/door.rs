@@ -40,6 +40,11 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// As whom the node is asked.
+    pub fn who(&self) -> &Who {
+        &self.who
+    }
+
     /// What the node refuses them, in etcd's words.
     pub fn refused(&self, refusal: &Refusal) -> Status {
         match refusal {

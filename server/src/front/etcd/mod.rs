@@ -24,11 +24,12 @@ pub mod saved;
 pub mod watch;
 
 use crate::config::Emulation;
+use crate::front::h2::Table;
 use crate::front::saved::SnapshotSource;
 use auth::AuthService;
 use cluster::ClusterService;
 use door::Door;
-use kv::KvService;
+use kv::{KvService, calls};
 use lease::LeaseService;
 use maintenance::MaintenanceService;
 use oarlock_proto::etcd::etcdserverpb::auth_server::AuthServer;
@@ -59,17 +60,31 @@ pub struct Setup {
 }
 
 /// Adds etcd's services to those of the port.
-pub fn add_to(routes: Routes, door: &Arc<Door>, setup: &Setup) -> Routes {
-    // As etcd: what is somewhat too large is refused in its words, more than that by the transport.
-    let bytes = door.limits().request_bytes + OVERHEAD_BYTES;
+pub fn add_to(routes: Routes, door: &Arc<Door>, kv: &KvService, setup: &Setup) -> Routes {
+    let bytes = message_bytes(door);
     let maintenance = MaintenanceService::new(door.clone(), setup.clone());
     routes
         .add_service(AuthServer::new(AuthService::new(door.clone())).max_decoding_message_size(bytes))
-        .add_service(Oversize(KvServer::new(KvService::new(door.clone())).max_decoding_message_size(bytes)))
+        .add_service(Oversize(KvServer::new(kv.clone()).max_decoding_message_size(bytes)))
         .add_service(LeaseServer::new(LeaseService::new(door.clone())).max_decoding_message_size(bytes))
         .add_service(WatchServer::new(WatchService::new(door.clone())).max_decoding_message_size(bytes))
         .add_service(LockServer::new(LockService::new(door.clone())).max_decoding_message_size(bytes))
         .add_service(ElectionServer::new(ElectionService::new(door.clone())).max_decoding_message_size(bytes))
         .add_service(ClusterServer::new(ClusterService::new(door.clone())).max_decoding_message_size(bytes))
         .add_service(MaintenanceServer::new(maintenance).max_decoding_message_size(bytes))
+}
+
+/// The calls that most clients make most of the time.
+pub fn fast_calls(kv: &KvService) -> Table {
+    let bytes = message_bytes(kv.door());
+    Table::default()
+        .with::<calls::Range>(kv, bytes)
+        .with::<calls::Put>(kv, bytes)
+        .with::<calls::DeleteRange>(kv, bytes)
+        .with::<calls::Txn>(kv, bytes)
+}
+
+/// As etcd: what is somewhat too large is refused in its words, more than that by the transport.
+fn message_bytes(door: &Door) -> usize {
+    door.limits().request_bytes + OVERHEAD_BYTES
 }

@@ -7,7 +7,7 @@
 use super::plan::Plan;
 use crate::front::etcd::door::{Caller, Door};
 use crate::front::etcd::errors;
-use crate::node::request::{Consistency, Request, Response};
+use crate::node::request::{self, Consistency, Request, Response};
 use oarlock_state::command::{Answer, KeyValue, RangeQuery, RangeReply};
 use oarlock_state::{Query, Revision};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -95,6 +95,22 @@ fn bytes_of(records: &[KeyValue]) -> usize {
     records.iter().map(|record| record.key.len() + record.value.len() + RECORD_BYTES).sum()
 }
 
+/// The question for one page.
+pub fn ask(query: RangeQuery, consistency: Consistency) -> Request {
+    Request::Read { query: Query::Range(query), consistency, timeout_ms: 0 }
+}
+
+/// The page that the node replied with.
+///
+/// # Errors
+/// What the node refuses, in etcd's words.
+pub fn answered(caller: &Caller, reply: request::Result) -> Result<Gathered, Status> {
+    match reply.map_err(|refusal| caller.refused(&refusal))? {
+        Response::Answer { answer: Answer::Range(reply), revision, .. } => Ok(Gathered { reply, revision }),
+        other => Err(errors::unexpected(&other)),
+    }
+}
+
 /// Asks for one page.
 ///
 /// # Errors
@@ -105,11 +121,7 @@ pub async fn page(
     query: RangeQuery,
     consistency: Consistency,
 ) -> Result<Gathered, Status> {
-    let ask = Request::Read { query: Query::Range(query), consistency, timeout_ms: 0 };
-    match door.ask(caller, ask).await? {
-        Response::Answer { answer: Answer::Range(reply), revision, .. } => Ok(Gathered { reply, revision }),
-        other => Err(errors::unexpected(&other)),
-    }
+    answered(caller, door.handle().call_as(caller.who(), ask(query, consistency)).await)
 }
 
 /// Does a read as planned.
@@ -123,9 +135,24 @@ pub async fn gather(
     consistency: Consistency,
     share: &mut Share<'_>,
 ) -> Result<Gathered, Status> {
+    let first = page(door, caller, plan.query.clone(), consistency).await?;
+    continued(door, caller, plan, consistency, first, share).await
+}
+
+/// Does a read of which the first page is there.
+///
+/// # Errors
+/// As [`gather`].
+pub async fn continued(
+    door: &Door,
+    caller: &Caller,
+    plan: &Plan,
+    consistency: Consistency,
+    mut first: Gathered,
+    share: &mut Share<'_>,
+) -> Result<Gathered, Status> {
     let mut attempts = ATTEMPTS;
     loop {
-        let first = page(door, caller, plan.query.clone(), consistency).await?;
         attempts -= 1;
         match finish(door, caller, plan, first, share).await {
             // The revision that the first page settled was compacted meanwhile. Whoever did not ask
@@ -135,6 +162,7 @@ pub async fn gather(
             }
             gathered => return gathered,
         }
+        first = page(door, caller, plan.query.clone(), consistency).await?;
     }
 }
 
@@ -181,9 +209,20 @@ pub async fn finish(
             reply.count = count as u64;
         }
     }
+    Ok(arranged(plan, Gathered { reply, revision }))
+}
+
+/// All records of a read, sorted and cut as planned.
+pub fn arranged(plan: &Plan, mut gathered: Gathered) -> Gathered {
+    let reply = &mut gathered.reply;
     reply.more |= plan.rest.apply(&mut reply.records);
     plan.rest.strip(&mut reply.records);
-    Ok(Gathered { reply, revision })
+    gathered
+}
+
+/// Whether nothing is to be asked for after a page.
+pub fn is_whole(query: &RangeQuery, page: &RangeReply, revision: Revision) -> bool {
+    following(query, page, revision).is_none()
 }
 
 /// What to ask for after a page that was cut for its size; `None` when there is nothing to follow.

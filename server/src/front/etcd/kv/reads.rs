@@ -8,6 +8,14 @@ use crate::front::etcd::door::{Caller, Door};
 use oarlock_state::command::{OpResult, RangeReply, TxnReply};
 use tonic::Status;
 
+/// Whether the state has cut none of the reads of a transaction that changed nothing.
+pub fn are_whole(done: &mut Done, shape: &Shape) -> bool {
+    let revision = done.revision;
+    let mut reads = Vec::new();
+    collect(&mut done.txn, shape, &mut reads);
+    reads.iter().all(|(reply, plan)| gather::is_whole(&plan.query, reply, revision))
+}
+
 /// Completes the reads of a transaction that changed nothing: what the state cut for its size is
 /// read at the same revision.
 ///
