@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 /// Many small short-lived allocations on several threads: measurably faster, and returns memory.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     let config = match Config::load(std::env::args_os()) {
