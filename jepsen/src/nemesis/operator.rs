@@ -99,7 +99,7 @@ impl Fault for Snapshots {
         Box::pin(async move {
             let Some(away) = self.away.take() else { return Value::Null };
             let mut deaths = 0;
-            for _ in 0..field.chance.random_range(0..4) {
+            for _ in 0..field.chance.random_range(1..4) {
                 field.start(away);
                 tokio::time::sleep(Duration::from_millis(field.chance.random_range(50..900))).await;
                 // Once in a while it is the sender that dies.
