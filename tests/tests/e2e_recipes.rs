@@ -929,6 +929,14 @@ async fn a_scheduled_task_runs_once_in_each_slot() {
     };
     let hung = history(3).await.remove(2);
     assert_eq!((hung.state.clone(), hung.by.as_str(), hung.attempt), (RunState::Started, "mortal", 1));
+    // That it began is recorded before it does anything.
+    soon("what it does before it hangs", async {
+        let ticks = prefix(format!("/ticks/{}", hung.slot));
+        while client.range(ticks.clone()).all().await.expect("read").records.is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
     let running = tick(&client, "other", None);
     mortal.die();
     depose(&mut cluster).await;
