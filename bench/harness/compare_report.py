@@ -20,6 +20,14 @@ CURVES = {
 }
 
 
+def emptied(directory):
+    """The directory, without the pictures of an earlier run."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for old in directory.glob("*.svg"):
+        old.unlink()
+    return directory
+
+
 def write(record, docs, bench):
     """Writes compare.md and its pictures below `docs`; returns the page's path."""
     figures, about = Figures(record.runs()), record.about()
@@ -180,9 +188,7 @@ def wins(figures, cell, words, names):
 def draw(figures, directory, bench):
     """Draws what was measured; returns the titles by the pictures' names."""
     drawn = {}
-    directory.mkdir(parents=True, exist_ok=True)
-    for old in directory.glob("*.svg"):
-        old.unlink()
+    emptied(directory)
     for name, (title, prefix, servers) in CURVES.items():
         lines = {server: curve(figures, prefix, server) for server in servers}
         if plot(bench, lines, "throughput-over-latency", directory / f"{name}.svg"):

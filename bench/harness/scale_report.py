@@ -1,21 +1,16 @@
 """The page of bench/scale, from the reports of its runs."""
 
 from . import curves
-from .compare_report import plot
+from .compare_report import emptied, plot
 from .figures import Figures, lookup
+from .goals import CPU, P50, P99, RATE, RESIDENT
 from .markdown import NAMES, header, number, table
-
-P50, P99, RATE = "latency_us.p50", "latency_us.p99", "per_second"
-CPU, MEMORY = "server_cpu_us_per_operation", "server_resident_mib"
 
 
 def write(record, docs, bench):
     """Writes scale.md and its pictures below `docs`; returns the page's path."""
     figures, about = Figures(record.runs()), record.about()
-    directory = docs / "scale"
-    directory.mkdir(parents=True, exist_ok=True)
-    for old in directory.glob("*.svg"):
-        old.unlink()
+    directory = emptied(docs / "scale")
     parts = [section(curve, figures, directory, bench) for curve in curves.ALL]
     page = docs / "scale.md"
     page.write_text(text(figures, about, parts))
@@ -65,9 +60,9 @@ def growth_part(figures):
 
 
 def memory_growth(curve, least, first, most, last):
-    if MEMORY not in curve.pictures:
+    if RESIDENT not in curve.pictures:
         return ["–"]
-    grown = (lookup(last, MEMORY) - lookup(first, MEMORY)) * 2**20 / (most - least)
+    grown = (lookup(last, RESIDENT) - lookup(first, RESIDENT)) * 2**20 / (most - least)
     return [f"{number(max(grown, 0))} B on all servers"]
 
 
@@ -92,7 +87,7 @@ def section(curve, figures, directory, bench):
 
 
 def row(size, server, report):
-    values = [lookup(report, name) for name in (RATE, P50, P99, CPU, MEMORY, "errors")]
+    values = [lookup(report, name) for name in (RATE, P50, P99, CPU, RESIDENT, "errors")]
     return [f"{size:,}", NAMES[server], *(number(value) if value is not None else "–" for value in values)]
 
 

@@ -1,7 +1,7 @@
 """The page of bench/tail, from the reports of its runs."""
 
 from . import scenes
-from .compare_report import plot
+from .compare_report import emptied, plot
 from .figures import Figures, lookup
 from .markdown import NAMES, header, number, table
 
@@ -16,10 +16,7 @@ COLUMNS = {
 def write(record, docs, bench):
     """Writes tail.md and its pictures below `docs`; returns the page's path."""
     figures, about = Figures(record.runs()), record.about()
-    directory = docs / "tail"
-    directory.mkdir(parents=True, exist_ok=True)
-    for old in directory.glob("*.svg"):
-        old.unlink()
+    directory = emptied(docs / "tail")
     pictures = []
     for scene in scenes.ALL:
         lines = {server: [figures.median_report(scene.name, server)] for server in figures.servers(scene.name)}

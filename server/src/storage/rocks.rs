@@ -8,7 +8,7 @@
 
 mod tables;
 
-use self::tables::Workshop;
+use self::tables::{TABLE_BYTES, Workshop};
 use super::{BaseStore, REPLACE_MEMBER, StorageError, StorageResult, VisitRecord, io_error};
 use bytes::Bytes;
 use rocksdb::checkpoint::Checkpoint;
@@ -26,7 +26,6 @@ const CURRENT: &str = "CURRENT";
 const BLOOM_BITS_PER_KEY: f64 = 10.0;
 const BLOCK_BYTES: usize = 8 << 10;
 const PARTITION_BYTES: usize = 8 << 10;
-const TABLE_BYTES: u64 = 8 << 20;
 const FIRST_LEVEL_BYTES: u64 = 64 << 20;
 /// Tables of the first level that make a compaction due. A batch leaves two or three there.
 const LEVEL_ZERO_TABLES: i32 = 24;
@@ -270,6 +269,29 @@ mod tests {
         assert!(base.size_bytes() > 0);
         let copy = RocksBase::open(&copy, &options)?;
         assert_eq!((copy.get(b"b")?, copy.get(b"c")?), (Some(Bytes::from("2")), None));
+        Ok(())
+    }
+
+    #[test]
+    fn history_goes_to_the_last_level_and_is_never_written_again() -> StorageResult<()> {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let base = RocksBase::create(&dir.path().join("state"), &RocksOptions::default())?;
+        let history = || -> Vec<(String, i32)> {
+            let files = base.db.live_files().expect("the database tells");
+            let begins_with = |key: &Option<Vec<u8>>| key.as_ref().is_some_and(|key| key.starts_with(b"h"));
+            let of_history = files.into_iter().filter(|file| begins_with(&file.start_key));
+            of_history.map(|file| (file.name, file.level)).collect()
+        };
+        let mut before = Vec::new();
+        for batch in 0..3 * LEVEL_ZERO_TABLES {
+            let keys = [format!("h{batch:05}"), format!("k{:02}", batch % 10), format!("v{batch:05}")];
+            base.write(&mut keys.iter().map(|key| (key.as_bytes(), Some(&b"value"[..]))))?;
+            let now = history();
+            assert_eq!(now.len(), before.len() + 1, "one table for each batch");
+            assert!(before.iter().all(|table| now.contains(table)), "a table was written again");
+            before = now;
+        }
+        assert!(before.iter().all(|(_, level)| *level == 6), "{before:?}");
         Ok(())
     }
 

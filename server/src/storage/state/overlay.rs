@@ -105,10 +105,13 @@ impl Overlay {
     pub(super) fn layers(&self, from: &[u8], to: &[u8], reverse: bool) -> [Layer<'_>; 3] {
         let place = |bound: &[u8]| self.history.partition_point(|(key, _)| key < bound);
         let events = &self.history[place(from)..place(to)];
+        // Most scans are of other spaces, and need not look at what is unsorted.
+        let wants_versions = from < &Space::Versions.end()[..] && to > &Space::Versions.start()[..];
+        let versions = if wants_versions { self.versions.range(from, to) } else { Vec::new() };
         [
             Layer::of_tree(&self.tree, from, to, reverse),
             Layer::of_run(events, reverse),
-            Layer::of_records(self.versions.range(from, to), reverse),
+            Layer::of_records(versions, reverse),
         ]
     }
 
